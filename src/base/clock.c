@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Time, real or moved by a test. */
+#include "base/clock.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <time.h>
+
+static atomic_bool faked;
+static _Atomic uint64_t fake_wall_us;
+static _Atomic uint64_t fake_mono_us;
+
+static uint64_t
+read_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t
+clock_mono_ns(void)
+{
+	if (atomic_load_explicit(&faked, memory_order_relaxed))
+		return atomic_load(&fake_mono_us) * 1000u;
+	return read_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t
+clock_mono_us(void)
+{
+	return clock_mono_ns() / 1000u;
+}
+
+uint64_t
+clock_mono_ms(void)
+{
+	return clock_mono_ns() / 1000000u;
+}
+
+uint64_t
+clock_wall_us(void)
+{
+	if (atomic_load_explicit(&faked, memory_order_relaxed))
+		return atomic_load(&fake_wall_us);
+	return read_ns(CLOCK_REALTIME) / 1000u;
+}
+
+uint64_t
+clock_wall_ms(void)
+{
+	return clock_wall_us() / 1000u;
+}
+
+uint64_t
+clock_thread_cpu_us(void)
+{
+	return read_ns(CLOCK_THREAD_CPUTIME_ID) / 1000u;
+}
+
+void
+clock_rfc3339(uint64_t wall_ms, char out[CLOCK_RFC3339_SIZE])
+{
+	time_t seconds = (time_t)(wall_ms / 1000u);
+	struct tm tm;
+	char day[24];
+
+	gmtime_r(&seconds, &tm);
+	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(out, CLOCK_RFC3339_SIZE, "%.19s.%03uZ", day,
+	    (unsigned)(wall_ms % 1000u));
+}
+
+void
+clock_fake_start(uint64_t wall_ms)
+{
+	atomic_store(&fake_wall_us, wall_ms * 1000u);
+	atomic_store(&fake_mono_us, 1000000000u);
+	atomic_store(&faked, true);
+}
+
+void
+clock_fake_advance(uint64_t ms)
+{
+	atomic_fetch_add(&fake_wall_us, ms * 1000u);
+	atomic_fetch_add(&fake_mono_us, ms * 1000u);
+}
+
+void
+clock_fake_stop(void)
+{
+	atomic_store(&faked, false);
+}

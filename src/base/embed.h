@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef XIN_BASE_EMBED_H
+#define XIN_BASE_EMBED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Files that the program carries inside (CMakeLists.txt lists them), by their
+ * path in the repository; each is followed by a NUL that `len` leaves out. */
+struct embed {
+	const char *name;
+	const char *data;
+	uint64_t len;
+};
+/* NULL when there is none. */
+const struct embed *embed_find(const char *name);
+/* All of them; ends with name NULL. */
+const struct embed *embed_all(void);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef XIN_BASE_LOG_H
+#define XIN_BASE_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * JSON lines on stdout: {"event","level","timestamp","service",...}. An event
+ * name from events.def, then typed pairs; the identity of the running task
+ * (correlation_id, brand_id, trace_id, span_id, service) is added here.
+ * Text of users and secrets is never logged: use kv_len for its length.
+ *
+ *   log_info("document.indexed", kv_str("document_id", id), kv_int("chunks", n));
+ *
+ * One write(2) for each line, so lines of several threads never mix.
+ */
+
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
+enum log_type { KV_END, KV_STR, KV_INT, KV_REAL, KV_BOOL, KV_JSON };
+
+struct log_kv {
+	enum log_type type;
+	const char *key;
+	union {
+		const char *str;
+		int64_t num;
+		double real;
+	} value;
+};
+
+static inline struct log_kv
+kv_str(const char *key, const char *value)
+{
+	return (struct log_kv){ KV_STR, key, { .str = value } };
+}
+
+static inline struct log_kv
+kv_int(const char *key, int64_t value)
+{
+	return (struct log_kv){ KV_INT, key, { .num = value } };
+}
+
+static inline struct log_kv
+kv_real(const char *key, double value)
+{
+	return (struct log_kv){ KV_REAL, key, { .real = value } };
+}
+
+static inline struct log_kv
+kv_bool(const char *key, bool value)
+{
+	return (struct log_kv){ KV_BOOL, key, { .num = value } };
+}
+
+/* `value` is JSON text already. */
+static inline struct log_kv
+kv_json(const char *key, const char *value)
+{
+	return (struct log_kv){ KV_JSON, key, { .str = value } };
+}
+
+void log_write(enum log_level level, const char *event,
+    const struct log_kv *pairs);
+bool log_enabled(enum log_level level);
+
+#define log_at_(level, event, ...)                                             \
+	do {                                                                   \
+		if (log_enabled(level))                                        \
+			log_write(level, event,                                \
+			    (const struct log_kv[]){ __VA_ARGS__               \
+				{ KV_END, 0, { 0 } } });                       \
+	} while (0)
+#define log_tail_(...) __VA_OPT__(__VA_ARGS__, )
+#define log_debug(event, ...)                                                  \
+	log_at_(LOG_LEVEL_DEBUG, event, log_tail_(__VA_ARGS__))
+#define log_info(event, ...)                                                   \
+	log_at_(LOG_LEVEL_INFO, event, log_tail_(__VA_ARGS__))
+#define log_warn(event, ...)                                                   \
+	log_at_(LOG_LEVEL_WARN, event, log_tail_(__VA_ARGS__))
+#define log_error(event, ...)                                                  \
+	log_at_(LOG_LEVEL_ERROR, event, log_tail_(__VA_ARGS__))
+
+/* Set once at start, before threads. `fd` is 1 in production. */
+void log_setup(int fd, enum log_level level, bool pretty);
+/* False for an unknown name. Names: debug info warning error. */
+bool log_level_parse(const char *name, enum log_level *level_out);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef XIN_BASE_TASK_H
+#define XIN_BASE_TASK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "base/mem.h"
+
+/*
+ * A task is one request or one job: what stays true for it from beginning to
+ * end, whatever stack it runs on. The fiber runtime sets `task_self()` at every
+ * switch. Log lines, spans and metrics read the identity from here.
+ */
+
+enum service {
+	SERVICE_NONE,
+	SERVICE_GATEWAY,
+	SERVICE_ORCHESTRATOR,
+	SERVICE_WORKER,
+	SERVICE_COUNT
+};
+
+/* "xin-channel-gateway", "xin-orchestrator", "xin-ingestion-worker", "xin". */
+const char *service_name(enum service service);
+
+#define REQUEST_ID_SIZE 129
+#define BRAND_ID_SIZE   64
+
+struct task {
+	struct arena arena;
+	struct error error;
+	uint64_t deadline_ms; /* monotonic; 0 = none */
+	enum service service;
+	bool cancelled;
+	char request_id[REQUEST_ID_SIZE]; /* correlation_id in logs */
+	char brand_id[BRAND_ID_SIZE];
+	char trace_id[33];
+	char span_id[17];
+};
+
+void task_init(struct task *task, enum service service);
+void task_done(struct task *task);
+
+/* The running task, or NULL outside one. */
+struct task *task_self(void);
+/* Used by the fiber runtime, and by threads that work for a task. */
+void task_enter(struct task *task);
+
+/* Milliseconds left to `deadline_ms` (monotonic), 0 when passed. A deadline of
+ * 0 means none and gives UINT64_MAX. */
+uint64_t deadline_left_ms(uint64_t deadline_ms);
+uint64_t deadline_in_ms(uint64_t ms);
+/* The earlier of two deadlines, 0 meaning none. */
+uint64_t deadline_min(uint64_t a, uint64_t b);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef XIN_NET_HTTP_CLIENT_H
+#define XIN_NET_HTTP_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "base/error.h"
+
+/*
+ * HTTP client over libcurl, one multi handle (and connection cache) for each
+ * loop. Only http and https, no redirects, decoded bytes are counted.
+ */
+struct http_call {
+	const char *method;
+	const char *url;
+	const char *const *headers;  /* "Name: value", NULL-ended; may be NULL */
+	const void *body;
+	size_t body_len;
+	size_t max_reply_bytes;	     /* more is ERR_TOO_LARGE */
+	/* Optional: pieces of the answer as they come, on the caller's fiber;
+	 * an error ends the call. Without it `reply.body` collects. */
+	enum err_code (*on_data)(void *arg, const char *data, size_t len);
+	void *arg;
+};
+
+struct http_call_reply {
+	int status;
+	struct buf body;
+	struct buf headers; /* "name: value\n" lines, lower-case names */
+};
+
+/* OK for every HTTP status; ERR_UNAVAILABLE when no answer came (the sentence
+ * has the reason), ERR_DEADLINE, ERR_CANCELLED, ERR_TOO_LARGE. WAITS. */
+enum err_code http_call(const struct http_call *call, uint64_t deadline_ms,
+    struct http_call_reply *reply_out);
+/* NULL when absent; valid until the next call of this function. */
+bool http_call_header(const struct http_call_reply *reply, const char *name,
+    char *value, size_t size);
+void http_call_reply_done(struct http_call_reply *reply);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef XIN_SEARCH_SEARCH_H
+#define XIN_SEARCH_SEARCH_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "base/ident.h"
+
+/*
+ * Search over chunks. Chunks of a version are put aside first; a search sees
+ * only chunks whose version is its source's live version (the store row is the
+ * switch), so nobody sees half a document. Ranking: Lucene's BM25 (k1 1.2,
+ * b 0.75, idf counted for the brand's live chunks) over text_tokens of title
+ * and text. All functions WAIT.
+ */
+struct search;
+struct sqlite;
+enum err_code search_open(const char *url, struct sqlite *db,
+    struct search **search_out);
+void search_close(struct search *search);
+
+struct chunk {
+	int64_t number;	     /* from 0 */
+	const char *text;
+	size_t len;
+	int64_t start, end;  /* character positions in the extracted text */
+	const char *heading; /* "" when none: "Install > Linux" */
+	const char *metadata;/* JSON object text or NULL */
+};
+/* Put (replace) chunks of one version, aside. Idempotent by (source, version,
+ * number). */
+enum err_code search_put(struct search *search, const char *brand,
+    const char *source_id, int64_t version, const char *title,
+    const struct chunk *chunks, size_t count);
+/* Drop every version of the source but `keep` (0 = all). */
+enum err_code search_drop(struct search *search, const char *brand,
+    const char *source_id, int64_t keep);
+
+struct search_hit {
+	char source_id[IDENT_SIZE];
+	int64_t version, number;
+	double score;
+	/* Of the query's distinct informative terms, the share found in this
+	 * chunk, weighted by idf: 0..1. For the no-answer policy. */
+	double coverage;
+	char *title, *text, *heading, *metadata, *source_url;
+	int64_t start, end;
+};
+struct search_hits {
+	struct search_hit *items;
+	size_t count;
+};
+/* `filter`: object of metadata equality, NULL = none. top_k 1..200. */
+enum err_code search_find(struct search *search, const char *brand,
+    const char *query, size_t query_len, int top_k, const json_t *filter,
+    struct search_hits *hits_out);
+void search_hits_done(struct search_hits *hits);
+/* Idf of each token of a text for the brand (Lucene's formula), for the
+ * extractive answerer. `idf_out` gets one value for each token in `tokens`. */
+enum err_code search_idf(struct search *search, const char *brand,
+    const char *const *tokens, size_t count, double *idf_out);
+
+#endif
