@@ -73,8 +73,8 @@ crypto_sha256(const void *data, size_t len, uint8_t out[SHA256_SIZE])
 	EVP_MD_CTX *ctx = mine()->digest;
 
 	must(EVP_DigestInit_ex(ctx, sha256, NULL) == 1 &&
-	    EVP_DigestUpdate(ctx, data, len) == 1 &&
-	    EVP_DigestFinal_ex(ctx, out, NULL) == 1);
+	     EVP_DigestUpdate(ctx, data, len) == 1 &&
+	     EVP_DigestFinal_ex(ctx, out, NULL) == 1);
 }
 
 void
@@ -93,11 +93,11 @@ crypto_hmac_sha256(const void *key, size_t key_len, const void *data,
 	struct thread_crypto *tc = mine();
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_utf8_string(
-		    OSSL_MAC_PARAM_DIGEST, (char *)(uintptr_t)"SHA256", 0),
+		    OSSL_MAC_PARAM_DIGEST, (char *)(uintptr_t) "SHA256", 0),
 		OSSL_PARAM_construct_end(),
 	};
 	bool same = tc->keyed && tc->key_len == key_len &&
-	    memcmp(tc->key, key, key_len) == 0;
+		    memcmp(tc->key, key, key_len) == 0;
 	size_t size = SHA256_SIZE;
 
 	if (same) {
@@ -111,7 +111,7 @@ crypto_hmac_sha256(const void *key, size_t key_len, const void *data,
 		}
 	}
 	must(EVP_MAC_update(tc->mac, data, len) == 1 &&
-	    EVP_MAC_final(tc->mac, out, &size, SHA256_SIZE) == 1);
+	     EVP_MAC_final(tc->mac, out, &size, SHA256_SIZE) == 1);
 }
 
 struct crypto_hash {
@@ -125,7 +125,8 @@ crypto_hash_new(void)
 
 	mine();
 	hash->ctx = EVP_MD_CTX_new();
-	must(hash->ctx != NULL && EVP_DigestInit_ex(hash->ctx, sha256, NULL) == 1);
+	must(hash->ctx != NULL &&
+	     EVP_DigestInit_ex(hash->ctx, sha256, NULL) == 1);
 	return hash;
 }
 
@@ -195,7 +196,8 @@ crypto_unhex(const char *hex, size_t hex_len, void *out, size_t len)
 	if (hex_len != 2 * len)
 		return false;
 	for (size_t i = 0; i < len; i++) {
-		int high = hex_value(hex[2 * i]), low = hex_value(hex[2 * i + 1]);
+		int high = hex_value(hex[2 * i]),
+		    low = hex_value(hex[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;

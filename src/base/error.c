@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "base/task.h"
 
 static const struct {
@@ -19,7 +20,8 @@ static const struct {
 	const char *help;
 } table[ERR_COUNT] = {
 	[OK] = { "ok", 200, false, "" },
-#define ERROR(sym, name, status, retry, help) [sym] = { name, status, retry, help },
+#define ERROR(sym, name, status, retry, help)                                  \
+	[sym] = { name, status, retry, help },
 #include "base/errors.def"
 #undef ERROR
 };
@@ -63,8 +65,10 @@ err_add(enum err_code code, const char *fmt, ...)
 	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	len = n < 0 ? 0 : (size_t)n;
-	if (len < sizeof(text))
-		snprintf(text + len, sizeof(text) - len, ": %s", err->message);
+	if (len + 3 < sizeof(text)) {
+		memcpy(text + len, ": ", 2);
+		str_copy(text + len + 2, sizeof(text) - len - 2, err->message);
+	}
 	memcpy(err->message, text, sizeof(text));
 	err->code = code;
 	return code;

@@ -113,8 +113,8 @@ json_field_str(const json_t *object, const char *key, bool required,
 	if (!json_is_string(value))
 		return err_set(ERR_INVALID, "\"%s\" must be a string", key);
 	if (json_string_length(value) > max_len)
-		return err_set(ERR_TOO_LARGE, "\"%s\" is over %zu bytes", key,
-		    max_len);
+		return err_set(
+		    ERR_TOO_LARGE, "\"%s\" is over %zu bytes", key, max_len);
 	if (strlen(json_string_value(value)) != json_string_length(value))
 		return err_set(ERR_INVALID, "\"%s\" contains a NUL", key);
 	if (required && json_string_length(value) == 0)
@@ -143,8 +143,8 @@ json_field_int(const json_t *object, const char *key, int64_t min, int64_t max,
 }
 
 enum err_code
-json_field_bool(const json_t *object, const char *key, bool fallback,
-    bool *value_out)
+json_field_bool(
+    const json_t *object, const char *key, bool fallback, bool *value_out)
 {
 	const json_t *value = json_object_get(object, key);
 
@@ -153,8 +153,8 @@ json_field_bool(const json_t *object, const char *key, bool fallback,
 		return OK;
 	}
 	if (!json_is_boolean(value))
-		return err_set(ERR_INVALID, "\"%s\" must be true or false",
-		    key);
+		return err_set(
+		    ERR_INVALID, "\"%s\" must be true or false", key);
 	*value_out = json_is_true(value);
 	return OK;
 }
@@ -165,15 +165,14 @@ json_only_keys(const json_t *object, const char *const *known)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)object, key, value)
-	{
+	json_object_foreach ((json_t *)(uintptr_t)object, key, value) {
 		size_t i = 0;
 
 		while (known[i] != NULL && strcmp(known[i], key) != 0)
 			i++;
 		if (known[i] == NULL)
-			return err_set(ERR_INVALID, "unknown field \"%.64s\"",
-			    key);
+			return err_set(
+			    ERR_INVALID, "unknown field \"%.64s\"", key);
 	}
 	return OK;
 }

@@ -20,7 +20,8 @@ static int log_fd = STDOUT_FILENO;
 static enum log_level log_least = LOG_LEVEL_INFO;
 static bool log_pretty;
 
-static const char *const level_names[] = { "debug", "info", "warning", "error" };
+static const char *const level_names[] = { "debug", "info", "warning",
+	"error" };
 
 void
 log_setup(int fd, enum log_level level, bool pretty)
@@ -59,8 +60,8 @@ add_value(struct buf *line, const struct log_kv *kv)
 		if (kv->value.str == NULL)
 			buf_adds(line, "null");
 		else
-			buf_add_json(line, kv->value.str,
-			    strnlen(kv->value.str, 4096));
+			buf_add_json(
+			    line, kv->value.str, strnlen(kv->value.str, 4096));
 		break;
 	case KV_INT:
 		buf_addf(line, "%lld", (long long)kv->value.num);

@@ -82,7 +82,7 @@ str_is_name(const char *s)
 
 	for (i = 0; s[i] != '\0'; i++) {
 		bool letter = (s[i] >= 'a' && s[i] <= 'z') ||
-		    (s[i] >= '0' && s[i] <= '9');
+			      (s[i] >= '0' && s[i] <= '9');
 
 		if (!letter && (i == 0 || (s[i] != '_' && s[i] != '-')))
 			return false;
@@ -105,7 +105,7 @@ str_is_utf8(const char *str, size_t len)
 			i++;
 			continue;
 		}
-		n = c >= 0xc2 && c <= 0xdf ? 2
+		n = c >= 0xc2 && c <= 0xdf   ? 2
 		    : c >= 0xe0 && c <= 0xef ? 3
 		    : c >= 0xf0 && c <= 0xf4 ? 4
 					     : 0;
