@@ -34,8 +34,8 @@ enum err_code sqlite_read(struct sqlite *db, sqlite_fn fn, void *arg);
 /* A prepared statement cached in the connection, reset and with bindings
  * cleared; do not finalize. `sql` must be a string literal (cached by
  * address). */
-enum err_code sqlite_statement(sqlite3 *db, const char *sql,
-    sqlite3_stmt **statement_out);
+enum err_code sqlite_statement(
+    sqlite3 *db, const char *sql, sqlite3_stmt **statement_out);
 /* Record SQLite's message; maps FULL, BUSY, CONSTRAINT, IOERR. */
 enum err_code sqlite_fail(sqlite3 *db, const char *what);
 /* sqlite3_step for statements without rows. */
