@@ -19,45 +19,51 @@
 struct store;
 struct sqlite;
 /* `url`: "sqlite:" uses `db`. */
-enum err_code store_open(const char *url, struct sqlite *db,
-    struct store **store_out);
+enum err_code store_open(
+    const char *url, struct sqlite *db, struct store **store_out);
 void store_close(struct store *store);
 /* ERR_UNAVAILABLE when it cannot be written now; for /health. */
 enum err_code store_ping(struct store *store);
 
 /* ---- knowledge sources: the truth of ingestion ---- */
-enum source_status { SOURCE_PENDING, SOURCE_PROCESSING, SOURCE_READY, SOURCE_FAILED, SOURCE_CANCELLED };
+enum source_status {
+	SOURCE_PENDING,
+	SOURCE_PROCESSING,
+	SOURCE_READY,
+	SOURCE_FAILED,
+	SOURCE_CANCELLED
+};
 const char *source_status_name(enum source_status status);
 bool source_status_parse(const char *name, enum source_status *status_out);
 
 struct source {
 	char id[IDENT_SIZE];
 	char brand_id[BRAND_ID_SIZE];
-	char *external_id;  /* NULL when none */
+	char *external_id; /* NULL when none */
 	char *title;
 	char *content_type;
-	char *filename;	    /* NULL when none */
-	char *source_url;   /* NULL when none */
-	char *metadata;	    /* JSON object text */
+	char *filename;   /* NULL when none */
+	char *source_url; /* NULL when none */
+	char *metadata;   /* JSON object text */
 	enum source_status status;
-	char *step;	    /* "" before the first */
+	char *step; /* "" before the first */
 	int64_t progress_done, progress_total;
-	int64_t version;       /* the newest, being made or live */
-	int64_t live_version;  /* what searches see; 0 = none yet */
-	int64_t chunks;	       /* of the live version */
+	int64_t version;      /* the newest, being made or live */
+	int64_t live_version; /* what searches see; 0 = none yet */
+	int64_t chunks;       /* of the live version */
 	int64_t size_bytes;
 	char sha256[65];
 	char *object_key;
-	char *error_code;   /* "" when none */
+	char *error_code; /* "" when none */
 	char *error_message;
 	bool error_retryable;
-	char *lease_owner;  /* "" when none */
+	char *lease_owner; /* "" when none */
 	int64_t lease_until;
 	int64_t attempts;
 	int64_t next_attempt_at; /* 0 = now */
 	char correlation_id[REQUEST_ID_SIZE];
-	char *steps;	    /* JSON array: name, state, started_at, ended_at,
-			     * attempt, error */
+	char *steps; /* JSON array: name, state, started_at, ended_at,
+		      * attempt, error */
 	bool cancel_requested;
 	int64_t created_at, updated_at;
 };
@@ -69,8 +75,8 @@ void source_done(struct source *source);
  * With `external_id` of an existing source: a new version of it. In one
  * transaction. `source` needs brand_id, title, content_type, metadata, sha256,
  * object_key, size_bytes; gets everything else. */
-enum err_code store_source_add(struct store *store, struct source *source,
-    bool force, bool *existed_out);
+enum err_code store_source_add(
+    struct store *store, struct source *source, bool force, bool *existed_out);
 enum err_code store_source_get(struct store *store, const char *brand,
     const char *id, struct source *source_out);
 /* New content for a source: version + 1, pending; live_version stays. */
@@ -89,11 +95,11 @@ enum err_code store_source_list(struct store *store, const char *brand,
 enum err_code store_source_delete(struct store *store, const char *brand,
     const char *id, struct source *source_out);
 /* failed or cancelled -> pending; ERR_CONFLICT otherwise. */
-enum err_code store_source_retry(struct store *store, const char *brand,
-    const char *id);
+enum err_code store_source_retry(
+    struct store *store, const char *brand, const char *id);
 /* pending -> cancelled; processing -> cancel_requested; else ERR_CONFLICT. */
-enum err_code store_source_cancel(struct store *store, const char *brand,
-    const char *id);
+enum err_code store_source_cancel(
+    struct store *store, const char *brand, const char *id);
 
 /* Claim for the worker `owner`: pending, or processing with an expired lease,
  * and version matches -> processing, lease, attempts + 1. ERR_CONFLICT when
@@ -104,8 +110,8 @@ enum err_code store_source_claim(struct store *store, const char *brand,
     int64_t max_attempts, struct source *source_out);
 /* All of these fail with ERR_CONFLICT when the lease is not `owner`'s (fencing)
  * and ERR_CANCELLED when cancel_requested. */
-enum err_code store_source_renew(struct store *store, const char *id,
-    const char *owner, int64_t lease_ms);
+enum err_code store_source_renew(
+    struct store *store, const char *id, const char *owner, int64_t lease_ms);
 /* step, progress and the steps array. */
 enum err_code store_source_progress(struct store *store, const char *id,
     const char *owner, const char *step, int64_t done, int64_t total,
@@ -121,12 +127,12 @@ enum err_code store_source_ready(struct store *store, const char *id,
 enum err_code store_source_fail(struct store *store, const char *id,
     const char *owner, const char *code, const char *message, bool retryable,
     int64_t retry_at, const char *steps_json);
-enum err_code store_source_cancelled(struct store *store, const char *id,
-    const char *owner);
+enum err_code store_source_cancelled(
+    struct store *store, const char *id, const char *owner);
 /* Sources that need a job: pending and due, or processing with an expired
  * lease, oldest first. For the reaper. */
-enum err_code store_source_stuck(struct store *store, int limit,
-    struct source_list *list_out);
+enum err_code store_source_stuck(
+    struct store *store, int limit, struct source_list *list_out);
 
 /* ---- conversations and turns ---- */
 struct conversation {
@@ -137,7 +143,7 @@ struct conversation {
 	char *status; /* open, handoff, closed */
 	int64_t messages;
 	int64_t created_at, updated_at;
-	char *slots;  /* JSON object */
+	char *slots; /* JSON object */
 };
 void conversation_done(struct conversation *conversation);
 /* `id` given: that one (ERR_NOT_FOUND unless the brand's and the user's).
@@ -160,8 +166,8 @@ enum err_code store_messages(struct store *store, const char *brand,
 enum err_code store_history(struct store *store, const char *brand,
     const char *conversation_id, int limit, json_t **messages_out);
 /* status: open, handoff or closed. Reset = closed. */
-enum err_code store_conversation_status(struct store *store, const char *brand,
-    const char *id, const char *status);
+enum err_code store_conversation_status(
+    struct store *store, const char *brand, const char *id, const char *status);
 enum err_code store_conversation_slots(struct store *store, const char *brand,
     const char *id, const char *slots_json);
 
@@ -170,10 +176,10 @@ struct turn_row {
 	char brand_id[BRAND_ID_SIZE];
 	char conversation_id[IDENT_SIZE];
 	const char *channel, *user_id;
-	const char *message, *reply;  /* as guarded */
-	const char *outcome;	      /* done, blocked, error */
-	const char *body;	      /* the whole answer, JSON text */
-	const char *capsule;	      /* what happened, JSON text */
+	const char *message, *reply; /* as guarded */
+	const char *outcome;         /* done, blocked, error */
+	const char *body;            /* the whole answer, JSON text */
+	const char *capsule;         /* what happened, JSON text */
 	const char *generation;
 	int64_t started_at, ended_at;
 	/* De-duplication and idempotency: the finished answer is stored with
@@ -192,12 +198,13 @@ enum err_code store_turn_feedback(struct store *store, const char *brand,
 /* Begin: OK and *answer_out NULL = ours now (a claim with a lease of
  * `lease_ms`); *answer_out set = the stored answer (mem_free); ERR_CONFLICT =
  * somebody else's claim runs; ERR_IDEMPOTENCY = same key, other fingerprint.
- * Entries live 24 h. `key` is made by the caller: "brand|channel|message id". */
+ * Entries live 24 h. `key` is made by the caller: "brand|channel|message id".
+ */
 enum err_code store_dedup_begin(struct store *store, const char *key,
     const char *fingerprint, int64_t lease_ms, char **answer_out);
 /* For answers that are stored without a turn (uploads). */
-enum err_code store_dedup_finish(struct store *store, const char *key,
-    const char *answer);
+enum err_code store_dedup_finish(
+    struct store *store, const char *key, const char *answer);
 /* Give a claim back after a failure that a retry may mend. */
 enum err_code store_dedup_drop(struct store *store, const char *key);
 
@@ -220,8 +227,8 @@ enum err_code store_audit(struct store *store, const char *actor,
     const char *action, const char *subject, const char *detail);
 
 /* ---- scripts: last good generation, pins ---- */
-enum err_code store_scripts_save(struct store *store, const char *hash,
-    const void *packed, size_t len);
+enum err_code store_scripts_save(
+    struct store *store, const char *hash, const void *packed, size_t len);
 enum err_code store_scripts_load(struct store *store, char **packed_out,
     size_t *len_out); /* ERR_NOT_FOUND */
 

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The embedded back end of the store: opening, health, sweep, and the helpers
+ * of the other store_sqlite_*.c files. The database belongs to whoever opened
+ * it (the queue and the search share it). Each op copies its arguments'
+ * addresses into a call structure, because its function runs on another thread
+ * while the caller waits.
+ */
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "store/store_sqlite.h"
+
+int64_t
+store_sqlite__now(void)
+{
+	return (int64_t)clock_wall_ms();
+}
+
+static enum err_code
+prepare(sqlite3 *db, sqlite3_stmt **statement_out, const char *sql,
+    const char *types, va_list ap)
+{
+	sqlite3_stmt *s;
+
+	TRY(sqlite_statement(db, sql, &s));
+	for (int i = 0; types[i] != '\0'; i++) {
+		if (types[i] == 't')
+			sqlite_bind(s, i + 1, va_arg(ap, const char *));
+		else
+			sqlite3_bind_int64(s, i + 1, va_arg(ap, int64_t));
+	}
+	*statement_out = s;
+	return OK;
+}
+
+enum err_code
+store_sqlite__prepare(sqlite3 *db, sqlite3_stmt **statement_out,
+    const char *sql, const char *types, ...)
+{
+	enum err_code rc;
+	va_list ap;
+
+	va_start(ap, types);
+	rc = prepare(db, statement_out, sql, types, ap);
+	va_end(ap);
+	return rc;
+}
+
+enum err_code
+store_sqlite__run(
+    sqlite3 *db, int *changes_out, const char *sql, const char *types, ...)
+{
+	sqlite3_stmt *s;
+	enum err_code rc;
+	va_list ap;
+
+	va_start(ap, types);
+	rc = prepare(db, &s, sql, types, ap);
+	va_end(ap);
+	if (rc != OK)
+		return rc;
+	TRY(sqlite_done(db, s));
+	if (changes_out != NULL)
+		*changes_out = sqlite3_changes(db);
+	return OK;
+}
+
+enum err_code
+store_sqlite__step(sqlite3 *db, sqlite3_stmt *statement, bool *row_out)
+{
+	int rc = sqlite3_step(statement);
+
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+		return sqlite_fail(db, sqlite3_sql(statement));
+	*row_out = rc == SQLITE_ROW;
+	return OK;
+}
+
+static enum err_code
+open_store(const char *url, struct sqlite *db, struct store **store_out)
+{
+	struct store_sqlite *store;
+
+	(void)url; /* the caller opened the file that it names */
+	if (db == NULL)
+		return err_set(ERR_CONFIG, "store: no database is open");
+	store = mem_zero(sizeof(*store));
+	store->db = db;
+	*store_out = &store->store;
+	return OK;
+}
+
+static void
+close_store(struct store *store)
+{
+	mem_free(store);
+}
+
+static enum err_code
+ping(sqlite3 *db, void *arg)
+{
+	(void)arg;
+	return store_sqlite__run(db, NULL,
+	    "UPDATE health SET at = ? WHERE id = 1", "i", store_sqlite__now());
+}
+
+static enum err_code
+ping_store(struct store *store)
+{
+	return sqlite_write(store_sqlite__db(store), ping, NULL);
+}
+
+static enum err_code
+sweep(sqlite3 *db, void *arg)
+{
+	(void)arg;
+	return store_sqlite__run(db, NULL,
+	    "DELETE FROM dedup WHERE key IN (SELECT key FROM dedup"
+	    " WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+	    "ii", store_sqlite__now(), (int64_t)STORE_SWEEP_MAX);
+}
+
+static enum err_code
+sweep_store(struct store *store)
+{
+	return sqlite_write(store_sqlite__db(store), sweep, NULL);
+}
+
+const struct store_backend store_sqlite_backend = {
+	.scheme = "sqlite:",
+	.open = open_store,
+	.close = close_store,
+	.ping = ping_store,
+	.sweep = sweep_store,
+	.sources = &store_sqlite__sources,
+	.leases = &store_sqlite__leases,
+	.talk = &store_sqlite__talk,
+	.turns = &store_sqlite__turns,
+	.admin = &store_sqlite__admin,
+};

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef XIN_STORE_STORE_SQLITE_H
+#define XIN_STORE_STORE_SQLITE_H
+
+#include "sqlite/sqlite.h"
+#include "store/store_backend.h"
+
+/* Shared between the files store_sqlite*.c only. */
+
+struct store_sqlite {
+	struct store store; /* first */
+	struct sqlite *db;
+};
+
+static inline struct sqlite *
+store_sqlite__db(struct store *store)
+{
+	return ((struct store_sqlite *)store)->db;
+}
+
+/* A cached statement with its values bound in order: one letter each, `t`
+ * text (NULL-safe), `i` int64_t. */
+enum err_code store_sqlite__prepare(sqlite3 *db, sqlite3_stmt **statement_out,
+    const char *sql, const char *types, ...);
+/* Prepare, run, count the changed rows (may be NULL). */
+enum err_code store_sqlite__run(
+    sqlite3 *db, int *changes_out, const char *sql, const char *types, ...);
+/* Step to the next row: OK with *row_out false at the end. */
+enum err_code store_sqlite__step(
+    sqlite3 *db, sqlite3_stmt *statement, bool *row_out);
+int64_t store_sqlite__now(void);
+
+/* The columns of knowledge_sources in the order that source_row reads. */
+#define STORE_SQLITE_SOURCE_COLUMNS                                            \
+	"id, brand_id, external_id, title, content_type, filename,"            \
+	" source_url, metadata, status, step, progress_done, progress_total,"  \
+	" version, live_version, chunks, size_bytes, sha256, object_key,"      \
+	" error_code, error_message, error_retryable, lease_owner,"            \
+	" lease_until, attempts, next_attempt_at, correlation_id, steps,"      \
+	" cancel_requested, created_at, updated_at"
+void store_sqlite__source_row(
+    sqlite3_stmt *statement, struct source *source_out);
+/* All rows of a statement with those columns. */
+enum err_code store_sqlite__source_rows(
+    sqlite3 *db, sqlite3_stmt *statement, struct source_list *list_out);
+
+extern const struct store_source_ops store_sqlite__sources;
+extern const struct store_lease_ops store_sqlite__leases;
+extern const struct store_talk_ops store_sqlite__talk;
+extern const struct store_turn_ops store_sqlite__turns;
+extern const struct store_admin_ops store_sqlite__admin;
+
+#endif
