@@ -93,3 +93,9 @@ clock_fake_stop(void)
 {
 	atomic_store(&faked, false);
 }
+
+bool
+clock_is_fake(void)
+{
+	return atomic_load_explicit(&faked, memory_order_relaxed);
+}

@@ -2,6 +2,7 @@
 #ifndef XIN_BASE_CLOCK_H
 #define XIN_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,5 +26,7 @@ void clock_rfc3339(uint64_t wall_ms, char out[CLOCK_RFC3339_SIZE]);
 void clock_fake_start(uint64_t wall_ms);
 void clock_fake_advance(uint64_t ms);
 void clock_fake_stop(void);
+/* The loops ask: a replaced clock does not wake a poll. */
+bool clock_is_fake(void);
 
 #endif

@@ -48,7 +48,8 @@ void fiber_cancel(struct fiber *fiber);
 /* True once fiber_cancel was called on the running fiber. */
 bool fiber_cancelled(void);
 /* Shield a short piece of clean-up from cancellation; nests. WAITS inside
- * still obey their deadlines. */
+ * still obey their deadlines; an explicit one then stands alone, so that
+ * clean-up can wait although the task's deadline has passed. */
 void fiber_shield(void);
 void fiber_unshield(void);
 

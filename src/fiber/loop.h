@@ -37,6 +37,11 @@ bool loop_spawn(struct loop *loop, enum service service, fiber_fn fn, void *arg)
 enum err_code loop_call(struct loop *loop, enum err_code (*fn)(void *arg),
     void *arg);
 
+/* From a loop's thread: run fn(arg) on this loop's stack once its fibers have
+ * ended, last registered first. For what lives as long as the loop (states,
+ * connection caches). fn may start nothing that waits. */
+void loop_at_exit(loop_fn fn, void *arg);
+
 /* The owner of a key: stable hash over the loops. */
 struct loop *loop_of(const void *key, size_t len);
 
