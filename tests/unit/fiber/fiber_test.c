@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What fibers promise to those who wait on them. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "fiber_group.h"
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -13,7 +9,6 @@
 #include "base/clock.h"
 #include "fiber/fiber.h"
 #include "fiber/loop.h"
-#include "fiber_group.h"
 
 struct log {
 	char text[64];
@@ -457,8 +452,8 @@ a_replaced_clock_ends_waits_without_waiting(void **state)
 	assert_true(p.ended);
 }
 
-static int
-group(void)
+int
+main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fibers_start_when_the_caller_gives_way),
@@ -481,11 +476,5 @@ group(void)
 		cmocka_unit_test(a_replaced_clock_ends_waits_without_waiting),
 	};
 
-	return cmocka_run_group_tests_name("fiber", tests, NULL, NULL);
-}
-
-int
-main(void)
-{
-	return fiber_group(1, group);
+	return fiber_group(tests, NULL, NULL);
 }
