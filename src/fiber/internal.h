@@ -143,6 +143,7 @@ struct loop {
 	struct loop__exit *exits;
 
 	/* drain */
+	bool draining;
 	uint64_t drain_ms;
 	struct fiber__timer drain_timer;
 

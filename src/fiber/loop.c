@@ -348,6 +348,24 @@ has_work(struct loop *loop)
 	       atomic_load_explicit(&loop->done, memory_order_relaxed) != NULL;
 }
 
+/* Past the drain time, handles of others no longer keep the loop. The mailbox
+ * is a handle that counts, or uv would not run at all. */
+static bool
+drained(struct loop *loop)
+{
+	bool others;
+
+	if (atomic_load(&loop->senders) > 0 || has_work(loop) ||
+	    atomic_load_explicit(&loop->count, memory_order_relaxed) > 0)
+		return false;
+	if (loop->drain_ms == 0)
+		return true;
+	uv_unref((uv_handle_t *)&loop->async);
+	others = uv_loop_alive(&loop->uv);
+	uv_ref((uv_handle_t *)&loop->async);
+	return !others;
+}
+
 static void
 on_idle(uv_idle_t *handle)
 {
@@ -368,6 +386,8 @@ on_prepare(uv_prepare_t *handle)
 		if (loop->ready_first != NULL)
 			break; /* some gave way: look at the sockets first */
 	}
+	if (loop->draining && drained(loop))
+		uv_stop(&loop->uv); /* and do not block in the poll */
 	fiber__timers_arm(loop);
 	work = has_work(loop);
 	if (work && !loop->idling)
@@ -437,25 +457,8 @@ begin_stop(void *arg)
 
 	fiber__timer_set(
 	    loop, &loop->drain_timer, clock_mono_ms() + loop->drain_ms);
+	loop->draining = true;
 	uv_stop(&loop->uv);
-}
-
-/* Past the drain time, handles of others no longer keep the loop. The mailbox
- * is a handle that counts, or uv would not run at all. */
-static bool
-drained(struct loop *loop)
-{
-	bool others;
-
-	if (atomic_load(&loop->senders) > 0 || has_work(loop) ||
-	    atomic_load_explicit(&loop->count, memory_order_relaxed) > 0)
-		return false;
-	if (loop->drain_ms == 0)
-		return true;
-	uv_unref((uv_handle_t *)&loop->async);
-	others = uv_loop_alive(&loop->uv);
-	uv_ref((uv_handle_t *)&loop->async);
-	return !others;
 }
 
 static void
