@@ -17,16 +17,16 @@
  */
 struct queue;
 struct sqlite;
-enum err_code queue_open(const char *url, struct sqlite *db,
-    struct queue **queue_out);
+enum err_code queue_open(
+    const char *url, struct sqlite *db, struct queue **queue_out);
 void queue_close(struct queue *queue);
 
 struct job {
-	char id[96];	      /* "ingest:<source_id>:<version>" */
+	char id[96]; /* "ingest:<source_id>:<version>" */
 	char brand_id[BRAND_ID_SIZE];
-	char *function;	      /* "ingest_source" */
-	char *kwargs;	      /* JSON object text */
-	int64_t attempt;      /* 1 for the first */
+	char *function;         /* "ingest_source" */
+	char *kwargs;           /* JSON object text */
+	int64_t attempt;        /* 1 for the first */
 	char token[IDENT_SIZE]; /* proof of the lease */
 };
 void job_done(struct job *job);
@@ -39,18 +39,18 @@ enum err_code queue_put(struct queue *queue, const char *id, const char *brand,
 enum err_code queue_take(struct queue *queue, int64_t lease_ms,
     uint64_t deadline_ms, struct job *job_out);
 /* With the token of the lease; ERR_CONFLICT when it was lost. */
-enum err_code queue_renew(struct queue *queue, const struct job *job,
-    int64_t lease_ms);
+enum err_code queue_renew(
+    struct queue *queue, const struct job *job, int64_t lease_ms);
 enum err_code queue_finish(struct queue *queue, const struct job *job);
-enum err_code queue_retry(struct queue *queue, const struct job *job,
-    int64_t run_at);
+enum err_code queue_retry(
+    struct queue *queue, const struct job *job, int64_t run_at);
 enum err_code queue_bury(struct queue *queue, const struct job *job,
     const char *reason); /* dead letter */
 /* Remove a waiting job; OK when there is none. */
 enum err_code queue_abort(struct queue *queue, const char *id);
 /* How many wait before it (0 = next), -1 when it does not wait. */
-enum err_code queue_position(struct queue *queue, const char *id,
-    int64_t *position_out);
+enum err_code queue_position(
+    struct queue *queue, const char *id, int64_t *position_out);
 struct queue_depth {
 	int64_t waiting, delayed, running, dead;
 	int64_t oldest_wait_ms;

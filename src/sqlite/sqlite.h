@@ -44,6 +44,15 @@ enum err_code sqlite_done(sqlite3 *db, sqlite3_stmt *statement);
 void sqlite_bind(sqlite3_stmt *statement, int index, const char *text);
 /* mem_strdup'd, NULL for NULL. */
 char *sqlite_text(sqlite3_stmt *statement, int column);
+/* A cached statement with its values bound in order: one letter each, `t` text
+ * (NULL-safe), `i` int64_t. */
+enum err_code sqlite_query(sqlite3 *db, sqlite3_stmt **statement_out,
+    const char *sql, const char *types, ...);
+/* The same, run to its end; the changed rows are counted (may be NULL). */
+enum err_code sqlite_run(
+    sqlite3 *db, int *changes_out, const char *sql, const char *types, ...);
+/* Step to the next row: OK with *row_out false at the end. */
+enum err_code sqlite_step(sqlite3 *db, sqlite3_stmt *statement, bool *row_out);
 /* Hook for auxiliary functions (search's ranking): called for each new
  * connection. Set before sqlite_open. */
 void sqlite_on_connect(enum err_code (*fn)(sqlite3 *db));

@@ -7,6 +7,7 @@
  */
 #include "sqlite/sqlite.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -161,4 +162,64 @@ sqlite_text(sqlite3_stmt *statement, int column)
 		return NULL;
 	return mem_strndup(
 	    text, (size_t)sqlite3_column_bytes(statement, column));
+}
+
+static enum err_code
+prepare(sqlite3 *db, sqlite3_stmt **statement_out, const char *sql,
+    const char *types, va_list ap)
+{
+	sqlite3_stmt *s;
+
+	TRY(sqlite_statement(db, sql, &s));
+	for (int i = 0; types[i] != '\0'; i++) {
+		if (types[i] == 't')
+			sqlite_bind(s, i + 1, va_arg(ap, const char *));
+		else
+			sqlite3_bind_int64(s, i + 1, va_arg(ap, int64_t));
+	}
+	*statement_out = s;
+	return OK;
+}
+
+enum err_code
+sqlite_query(sqlite3 *db, sqlite3_stmt **statement_out, const char *sql,
+    const char *types, ...)
+{
+	enum err_code rc;
+	va_list ap;
+
+	va_start(ap, types);
+	rc = prepare(db, statement_out, sql, types, ap);
+	va_end(ap);
+	return rc;
+}
+
+enum err_code
+sqlite_run(
+    sqlite3 *db, int *changes_out, const char *sql, const char *types, ...)
+{
+	sqlite3_stmt *s;
+	enum err_code rc;
+	va_list ap;
+
+	va_start(ap, types);
+	rc = prepare(db, &s, sql, types, ap);
+	va_end(ap);
+	if (rc != OK)
+		return rc;
+	TRY(sqlite_done(db, s));
+	if (changes_out != NULL)
+		*changes_out = sqlite3_changes(db);
+	return OK;
+}
+
+enum err_code
+sqlite_step(sqlite3 *db, sqlite3_stmt *statement, bool *row_out)
+{
+	int rc = sqlite3_step(statement);
+
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+		return sqlite_fail(db, sqlite3_sql(statement));
+	*row_out = rc == SQLITE_ROW;
+	return OK;
 }

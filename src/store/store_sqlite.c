@@ -6,7 +6,6 @@
  * addresses into a call structure, because its function runs on another thread
  * while the caller waits.
  */
-#include <stdarg.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -17,66 +16,6 @@ int64_t
 store_sqlite__now(void)
 {
 	return (int64_t)clock_wall_ms();
-}
-
-static enum err_code
-prepare(sqlite3 *db, sqlite3_stmt **statement_out, const char *sql,
-    const char *types, va_list ap)
-{
-	sqlite3_stmt *s;
-
-	TRY(sqlite_statement(db, sql, &s));
-	for (int i = 0; types[i] != '\0'; i++) {
-		if (types[i] == 't')
-			sqlite_bind(s, i + 1, va_arg(ap, const char *));
-		else
-			sqlite3_bind_int64(s, i + 1, va_arg(ap, int64_t));
-	}
-	*statement_out = s;
-	return OK;
-}
-
-enum err_code
-store_sqlite__prepare(sqlite3 *db, sqlite3_stmt **statement_out,
-    const char *sql, const char *types, ...)
-{
-	enum err_code rc;
-	va_list ap;
-
-	va_start(ap, types);
-	rc = prepare(db, statement_out, sql, types, ap);
-	va_end(ap);
-	return rc;
-}
-
-enum err_code
-store_sqlite__run(
-    sqlite3 *db, int *changes_out, const char *sql, const char *types, ...)
-{
-	sqlite3_stmt *s;
-	enum err_code rc;
-	va_list ap;
-
-	va_start(ap, types);
-	rc = prepare(db, &s, sql, types, ap);
-	va_end(ap);
-	if (rc != OK)
-		return rc;
-	TRY(sqlite_done(db, s));
-	if (changes_out != NULL)
-		*changes_out = sqlite3_changes(db);
-	return OK;
-}
-
-enum err_code
-store_sqlite__step(sqlite3 *db, sqlite3_stmt *statement, bool *row_out)
-{
-	int rc = sqlite3_step(statement);
-
-	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-		return sqlite_fail(db, sqlite3_sql(statement));
-	*row_out = rc == SQLITE_ROW;
-	return OK;
 }
 
 static enum err_code
@@ -103,8 +42,8 @@ static enum err_code
 ping(sqlite3 *db, void *arg)
 {
 	(void)arg;
-	return store_sqlite__run(db, NULL,
-	    "UPDATE health SET at = ? WHERE id = 1", "i", store_sqlite__now());
+	return sqlite_run(db, NULL, "UPDATE health SET at = ? WHERE id = 1",
+	    "i", store_sqlite__now());
 }
 
 static enum err_code
@@ -117,7 +56,7 @@ static enum err_code
 sweep(sqlite3 *db, void *arg)
 {
 	(void)arg;
-	return store_sqlite__run(db, NULL,
+	return sqlite_run(db, NULL,
 	    "DELETE FROM dedup WHERE key IN (SELECT key FROM dedup"
 	    " WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
 	    "ii", store_sqlite__now(), (int64_t)STORE_SWEEP_MAX);

@@ -18,16 +18,6 @@ store_sqlite__db(struct store *store)
 	return ((struct store_sqlite *)store)->db;
 }
 
-/* A cached statement with its values bound in order: one letter each, `t`
- * text (NULL-safe), `i` int64_t. */
-enum err_code store_sqlite__prepare(sqlite3 *db, sqlite3_stmt **statement_out,
-    const char *sql, const char *types, ...);
-/* Prepare, run, count the changed rows (may be NULL). */
-enum err_code store_sqlite__run(
-    sqlite3 *db, int *changes_out, const char *sql, const char *types, ...);
-/* Step to the next row: OK with *row_out false at the end. */
-enum err_code store_sqlite__step(
-    sqlite3 *db, sqlite3_stmt *statement, bool *row_out);
 int64_t store_sqlite__now(void);
 
 /* The columns of knowledge_sources in the order that source_row reads. */

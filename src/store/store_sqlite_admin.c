@@ -24,7 +24,7 @@ key_insert(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	enum err_code rc;
 
-	rc = store_sqlite__run(db, NULL,
+	rc = sqlite_run(db, NULL,
 	    "INSERT INTO api_keys(id, name, scopes, sha256, created_at)"
 	    " VALUES(?, ?, ?, ?, ?)",
 	    "tttti", c->id, c->name, c->scopes, c->sha256, store_sqlite__now());
@@ -51,11 +51,11 @@ key_select(sqlite3 *db, void *arg)
 	sqlite3_stmt *s;
 	bool found;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT id, name, scopes, created_at FROM api_keys"
 	    " WHERE sha256 = ? AND revoked_at = 0",
 	    "t", c->sha256));
-	TRY(store_sqlite__step(db, s, &found));
+	TRY(sqlite_step(db, s, &found));
 	if (!found)
 		return err_set(ERR_NOT_FOUND, "no such key");
 	str_copy(c->key.id, sizeof(c->key.id),
@@ -85,12 +85,12 @@ key_select_all(sqlite3 *db, void *arg)
 	enum err_code rc;
 	bool row;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT id, name, scopes, created_at, revoked_at FROM api_keys"
 	    " ORDER BY created_at DESC, id DESC LIMIT 10000",
 	    ""));
 	c->items = json_array();
-	while ((rc = store_sqlite__step(db, s, &row)) == OK && row)
+	while ((rc = sqlite_step(db, s, &row)) == OK && row)
 		json_array_append_new(c->items,
 		    json_pack("{s:s, s:s, s:s, s:I, s:I}", "id",
 			sqlite3_column_text(s, 0), "name",
@@ -123,7 +123,7 @@ key_revoke(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	int changes;
 
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE api_keys SET revoked_at = CASE WHEN revoked_at = 0"
 	    " THEN ? ELSE revoked_at END WHERE id = ?",
 	    "it", store_sqlite__now(), c->id));
@@ -145,9 +145,9 @@ key_count(sqlite3 *db, void *arg)
 	sqlite3_stmt *s;
 	bool row;
 
-	TRY(store_sqlite__prepare(
+	TRY(sqlite_query(
 	    db, &s, "SELECT count(*) FROM api_keys WHERE revoked_at = 0", ""));
-	TRY(store_sqlite__step(db, s, &row));
+	TRY(sqlite_step(db, s, &row));
 	c->count = sqlite3_column_int64(s, 0);
 	return OK;
 }
@@ -167,7 +167,7 @@ audit(sqlite3 *db, void *arg)
 {
 	struct call *c = arg;
 
-	return store_sqlite__run(db, NULL,
+	return sqlite_run(db, NULL,
 	    "INSERT INTO audit(at, actor, action, subject, detail)"
 	    " VALUES(?, ?, ?, ?, ?)",
 	    "itttt", store_sqlite__now(), c->actor, c->action, c->subject,
@@ -195,13 +195,13 @@ scripts_save(sqlite3 *db, void *arg)
 	sqlite3_stmt *s;
 
 	/* A generation that becomes good again moves to the top. */
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "INSERT OR REPLACE INTO script_generations(hash, packed, saved_at)"
 	    " VALUES(?1, ?3, ?2)",
 	    "ti", c->hash, store_sqlite__now()));
 	sqlite3_bind_blob64(s, 3, c->packed, c->len, SQLITE_TRANSIENT);
 	TRY(sqlite_done(db, s));
-	return store_sqlite__run(db, NULL,
+	return sqlite_run(db, NULL,
 	    "DELETE FROM script_generations WHERE seq NOT IN"
 	    " (SELECT seq FROM script_generations ORDER BY seq DESC LIMIT ?)",
 	    "i", (int64_t)STORE_GENERATIONS_MAX);
@@ -223,10 +223,10 @@ scripts_load(sqlite3 *db, void *arg)
 	sqlite3_stmt *s;
 	bool found;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT packed FROM script_generations ORDER BY seq DESC LIMIT 1",
 	    ""));
-	TRY(store_sqlite__step(db, s, &found));
+	TRY(sqlite_step(db, s, &found));
 	if (!found)
 		return err_set(ERR_NOT_FOUND, "no script generation is saved");
 	c->len = (size_t)sqlite3_column_bytes(s, 0);

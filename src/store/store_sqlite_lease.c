@@ -39,7 +39,7 @@ end_unclaimed(sqlite3 *db, const char *id, bool cancelled, int64_t attempts)
 					(long long)attempts);
 	enum err_code rc;
 
-	rc = store_sqlite__run(db, NULL,
+	rc = sqlite_run(db, NULL,
 	    "UPDATE knowledge_sources SET status = CASE"
 	    " WHEN live_version > 0 THEN 'ready' ELSE ?1 END,"
 	    " error_code = CASE WHEN ?1 = 'cancelled' OR error_code = ''"
@@ -62,13 +62,13 @@ take(sqlite3 *db, struct call *c, int64_t now)
 	sqlite3_stmt *s;
 	bool row;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "UPDATE knowledge_sources SET status = 'processing',"
 	    " lease_owner = ?, lease_until = ?, attempts = attempts + 1,"
 	    " next_attempt_at = 0, cancel_requested = 0, updated_at = ?"
 	    " WHERE id = ? RETURNING " COLUMNS,
 	    "tiit", c->owner, now + c->lease_ms, now, c->id));
-	TRY(store_sqlite__step(db, s, &row));
+	TRY(sqlite_step(db, s, &row));
 	if (!row)
 		return err_set(ERR_NOT_FOUND, "document %s", c->id);
 	store_sqlite__source_row(s, &c->row);
@@ -105,11 +105,11 @@ claim(sqlite3 *db, void *arg)
 	enum err_code rc;
 	bool found;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT " COLUMNS " FROM knowledge_sources"
 	    " WHERE brand_id = ? AND id = ?",
 	    "tt", c->brand, c->id));
-	TRY(store_sqlite__step(db, s, &found));
+	TRY(sqlite_step(db, s, &found));
 	if (!found)
 		return err_set(ERR_NOT_FOUND, "document %s", c->id);
 	store_sqlite__source_row(s, &row);
@@ -151,11 +151,11 @@ why_not(sqlite3 *db, const struct call *c)
 	sqlite3_stmt *s;
 	bool found;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT cancel_requested FROM knowledge_sources WHERE id = ?"
 	    " AND lease_owner = ? AND status = 'processing'",
 	    "tt", c->id, c->owner));
-	TRY(store_sqlite__step(db, s, &found));
+	TRY(sqlite_step(db, s, &found));
 	if (found && sqlite3_column_int(s, 0) != 0)
 		return err_set(
 		    ERR_CANCELLED, "document %s: cancel requested", c->id);
@@ -175,7 +175,7 @@ renew(sqlite3 *db, void *arg)
 	int64_t now = store_sqlite__now();
 	int changes;
 
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE knowledge_sources SET lease_until = ?,"
 	    " updated_at = ?" FENCE,
 	    "iitt", now + c->lease_ms, now, c->id, c->owner));
@@ -197,7 +197,7 @@ progress(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	int changes;
 
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE knowledge_sources SET step = ?, progress_done = ?,"
 	    " progress_total = ?, steps = ?, updated_at = ?" FENCE,
 	    "tiititt", c->step, c->done, c->total, c->steps,
@@ -225,10 +225,10 @@ live_version_of(sqlite3 *db, const char *id, int64_t *version_out)
 	sqlite3_stmt *s;
 	bool found;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT live_version FROM knowledge_sources WHERE id = ?", "t",
 	    id));
-	TRY(store_sqlite__step(db, s, &found));
+	TRY(sqlite_step(db, s, &found));
 	*version_out = found ? sqlite3_column_int64(s, 0) : 0;
 	sqlite3_reset(s);
 	return OK;
@@ -241,7 +241,7 @@ ready(sqlite3 *db, void *arg)
 	int changes;
 
 	TRY(live_version_of(db, c->id, &c->old_version));
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE knowledge_sources SET live_version = version,"
 	    " status = 'ready', chunks = ?, steps = ?, error_code = '',"
 	    " error_message = '', error_retryable = 0, lease_owner = '',"
@@ -274,7 +274,7 @@ fail(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	int changes;
 
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE knowledge_sources SET status = CASE WHEN ?1 > 0"
 	    " THEN 'pending' WHEN live_version > 0 THEN 'ready'"
 	    " ELSE 'failed' END, next_attempt_at = ?1, error_code = ?2,"
@@ -309,7 +309,7 @@ cancelled(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	int changes;
 
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE knowledge_sources SET status = CASE WHEN live_version > 0"
 	    " THEN 'ready' ELSE 'cancelled' END, error_code = 'cancelled',"
 	    " error_message = 'cancelled on request', error_retryable = 0,"
@@ -335,7 +335,7 @@ stuck(sqlite3 *db, void *arg)
 	int64_t now = store_sqlite__now();
 	sqlite3_stmt *s;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT " COLUMNS " FROM knowledge_sources"
 	    " WHERE (status = 'pending' AND next_attempt_at <= ?)"
 	    " OR (status = 'processing' AND lease_until < ?)"

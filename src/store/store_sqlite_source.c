@@ -77,7 +77,7 @@ store_sqlite__source_rows(
 	enum err_code rc;
 	bool row;
 
-	while ((rc = store_sqlite__step(db, s, &row)) == OK && row) {
+	while ((rc = sqlite_step(db, s, &row)) == OK && row) {
 		if (list.count == room) {
 			room = room == 0 ? 16 : room * 2;
 			list.items =
@@ -99,7 +99,7 @@ one_row(sqlite3 *db, sqlite3_stmt *s, const char *id, struct source *row)
 {
 	bool found;
 
-	TRY(store_sqlite__step(db, s, &found));
+	TRY(sqlite_step(db, s, &found));
 	if (!found)
 		return err_set(ERR_NOT_FOUND, "document %s", id);
 	store_sqlite__source_row(s, row);
@@ -112,7 +112,7 @@ get(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	sqlite3_stmt *s;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT " COLUMNS " FROM knowledge_sources"
 	    " WHERE brand_id = ? AND id = ?",
 	    "tt", c->brand, c->id));
@@ -151,19 +151,19 @@ find_same(sqlite3 *db, const struct source *given, struct source *row,
 	sqlite3_stmt *s;
 
 	if (given->external_id != NULL)
-		TRY(store_sqlite__prepare(db, &s,
+		TRY(sqlite_query(db, &s,
 		    "SELECT " COLUMNS " FROM knowledge_sources"
 		    " WHERE brand_id = ? AND external_id = ?",
 		    "tt", given->brand_id, given->external_id));
 	else
-		TRY(store_sqlite__prepare(db, &s,
+		TRY(sqlite_query(db, &s,
 		    "SELECT " COLUMNS " FROM knowledge_sources"
 		    " WHERE brand_id = ? AND sha256 = ? AND title = ?"
 		    " AND metadata = ? AND status <> 'cancelled'"
 		    " ORDER BY created_at DESC, id DESC LIMIT 1",
 		    "tttt", given->brand_id, given->sha256, given->title,
 		    given->metadata));
-	TRY(store_sqlite__step(db, s, found_out));
+	TRY(sqlite_step(db, s, found_out));
 	if (*found_out)
 		store_sqlite__source_row(s, row);
 	return OK;
@@ -195,7 +195,7 @@ insert(sqlite3 *db, struct call *c)
 	sqlite3_stmt *s;
 
 	ident_new("kn", id);
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "INSERT INTO knowledge_sources(id, brand_id, external_id, title,"
 	    " content_type, filename, source_url, metadata, size_bytes, sha256,"
 	    " object_key, correlation_id, created_at, updated_at)"
@@ -221,7 +221,7 @@ begin_again(sqlite3 *db, const char *brand, const char *id, struct source *row)
 {
 	sqlite3_stmt *s;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "UPDATE knowledge_sources SET " FRESH ", updated_at = ?"
 	    " WHERE brand_id = ? AND id = ? RETURNING " COLUMNS,
 	    "itt", store_sqlite__now(), brand, id));
@@ -234,7 +234,7 @@ new_version(
 {
 	sqlite3_stmt *s;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "UPDATE knowledge_sources SET version = version + 1, title = ?,"
 	    " content_type = ?, filename = ?, source_url = ?, metadata = ?,"
 	    " size_bytes = ?, sha256 = ?, object_key = ?, correlation_id = ?,"
@@ -321,7 +321,7 @@ list(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	sqlite3_stmt *s;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT " COLUMNS " FROM knowledge_sources WHERE brand_id = ?1"
 	    " AND (?2 IS NULL OR status = ?2)"
 	    " AND (?3 IS NULL OR external_id = ?3)"
@@ -353,7 +353,7 @@ source_list(struct store *store, const char *brand, int status,
 static enum err_code delete (sqlite3 *db, void *arg) {
 	struct call *c = arg; sqlite3_stmt * s;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "DELETE FROM knowledge_sources WHERE brand_id = ? AND id = ?"
 	    " RETURNING " COLUMNS,
 	    "tt", c->brand, c->id));
@@ -409,14 +409,14 @@ cancel(sqlite3 *db, void *arg)
 	int64_t now = store_sqlite__now();
 	int changes;
 
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE knowledge_sources SET cancel_requested = 1, updated_at = ?"
 	    " WHERE brand_id = ? AND id = ? AND status = 'processing'"
 	    " AND lease_until >= ?",
 	    "itti", now, c->brand, c->id, now));
 	if (changes > 0)
 		return OK;
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE knowledge_sources SET status = CASE WHEN live_version > 0"
 	    " THEN 'ready' ELSE 'cancelled' END, error_code = 'cancelled',"
 	    " error_message = 'cancelled on request', error_retryable = 0,"

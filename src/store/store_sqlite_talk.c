@@ -42,7 +42,7 @@ read_row(sqlite3_stmt *s, struct conversation *row)
 static enum err_code
 maybe_row(sqlite3 *db, sqlite3_stmt *s, struct call *c)
 {
-	TRY(store_sqlite__step(db, s, &c->found));
+	TRY(sqlite_step(db, s, &c->found));
 	if (c->found)
 		read_row(s, &c->row);
 	return OK;
@@ -54,7 +54,7 @@ get(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	sqlite3_stmt *s;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT " COLUMNS " FROM conversations"
 	    " WHERE brand_id = ?1 AND id = ?2"
 	    " AND (?3 IS NULL OR user_id = ?3)",
@@ -83,7 +83,7 @@ find_open(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	sqlite3_stmt *s;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT " COLUMNS " FROM conversations"
 	    " WHERE brand_id = ? AND user_id = ? AND channel = ?"
 	    " AND last_message_at > ? AND status <> 'closed'"
@@ -105,7 +105,7 @@ open_or_new(sqlite3 *db, void *arg)
 	if (c->found)
 		return OK;
 	ident_new("cv", id);
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "INSERT INTO conversations(id, brand_id, channel, user_id,"
 	    " last_message_at, created_at, updated_at)"
 	    " VALUES(?, ?, ?, ?, ?, ?, ?) RETURNING " COLUMNS,
@@ -205,7 +205,7 @@ collect(sqlite3 *db, sqlite3_stmt *s, json_t *(*item_of)(sqlite3_stmt *s),
 	enum err_code rc;
 	bool row;
 
-	while ((rc = store_sqlite__step(db, s, &row)) == OK && row)
+	while ((rc = sqlite_step(db, s, &row)) == OK && row)
 		json_array_append_new(items, item_of(s));
 	if (rc != OK) {
 		json_decref(items);
@@ -221,7 +221,7 @@ list(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	sqlite3_stmt *s;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT " COLUMNS " FROM conversations WHERE brand_id = ?1"
 	    " AND (?2 IS NULL OR user_id = ?2)"
 	    " AND (created_at, id) < (?3, ?4)"
@@ -263,7 +263,7 @@ messages(sqlite3 *db, void *arg)
 	sqlite3_stmt *s;
 
 	TRY(check_exists(db, c));
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT " MESSAGE " FROM messages WHERE conversation_id = ?"
 	    " AND brand_id = ? AND seq > ? ORDER BY seq LIMIT ?",
 	    "ttii", c->id, c->brand, c->after->at, (int64_t)c->limit));
@@ -292,7 +292,7 @@ history(sqlite3 *db, void *arg)
 	sqlite3_stmt *s;
 
 	TRY(check_exists(db, c));
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT * FROM (SELECT " MESSAGE " FROM messages"
 	    " WHERE conversation_id = ? AND brand_id = ?"
 	    " ORDER BY seq DESC LIMIT ?) ORDER BY seq",
@@ -323,7 +323,7 @@ set_status(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	int changes;
 
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE conversations SET status = ?, updated_at = ?"
 	    " WHERE brand_id = ? AND id = ?",
 	    "titt", c->value, store_sqlite__now(), c->brand, c->id));
@@ -346,7 +346,7 @@ set_slots(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	int changes;
 
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE conversations SET slots = ?, updated_at = ?"
 	    " WHERE brand_id = ? AND id = ?",
 	    "titt", c->value, store_sqlite__now(), c->brand, c->id));

@@ -29,12 +29,12 @@ grow_conversation(
 	sqlite3_stmt *s;
 	bool found;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "UPDATE conversations SET messages = messages + ?,"
 	    " last_message_at = ?, updated_at = ?"
 	    " WHERE brand_id = ? AND id = ? RETURNING messages",
 	    "iiitt", count, now, now, t->brand_id, t->conversation_id));
-	TRY(store_sqlite__step(db, s, &found));
+	TRY(sqlite_step(db, s, &found));
 	if (!found)
 		return err_set(
 		    ERR_NOT_FOUND, "conversation %s", t->conversation_id);
@@ -50,7 +50,7 @@ add_message(sqlite3 *db, const struct turn_row *t, int64_t seq,
 	char id[IDENT_SIZE];
 
 	ident_new("ms", id);
-	return store_sqlite__run(db, NULL,
+	return sqlite_run(db, NULL,
 	    "INSERT INTO messages(conversation_id, seq, id, brand_id, turn_id,"
 	    " role, text, citations, at) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	    "titttttti", t->conversation_id, seq, id, t->brand_id, t->id, role,
@@ -64,7 +64,7 @@ keep_answer(sqlite3 *db, const char *key, const char *answer)
 {
 	int64_t now = store_sqlite__now();
 
-	return store_sqlite__run(db, NULL,
+	return sqlite_run(db, NULL,
 	    "INSERT INTO dedup(key, answer, lease_until, expires_at)"
 	    " VALUES(?1, ?2, 0, ?3) ON CONFLICT(key) DO UPDATE SET"
 	    " answer = excluded.answer, lease_until = 0"
@@ -81,7 +81,7 @@ add(sqlite3 *db, void *arg)
 	int64_t seq;
 
 	TRY(grow_conversation(db, t, replied ? 2 : 1, &seq));
-	TRY(store_sqlite__run(db, NULL,
+	TRY(sqlite_run(db, NULL,
 	    "INSERT INTO turns(id, brand_id, conversation_id, channel, user_id,"
 	    " message, reply, outcome, body, capsule, generation, started_at,"
 	    " ended_at) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -115,10 +115,10 @@ get(sqlite3 *db, void *arg)
 	sqlite3_stmt *s;
 	bool found;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT body, capsule FROM turns WHERE brand_id = ? AND id = ?",
 	    "tt", c->brand, c->id));
-	TRY(store_sqlite__step(db, s, &found));
+	TRY(sqlite_step(db, s, &found));
 	if (!found)
 		return err_set(ERR_NOT_FOUND, "turn %s", c->id);
 	c->body = sqlite_text(s, 0);
@@ -144,7 +144,7 @@ feedback(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	int changes;
 
-	TRY(store_sqlite__run(db, &changes,
+	TRY(sqlite_run(db, &changes,
 	    "UPDATE turns SET feedback_rating = ?, feedback_comment = ?,"
 	    " feedback_at = ? WHERE brand_id = ? AND id = ?",
 	    "ttitt", c->rating, c->comment, store_sqlite__now(), c->brand,
@@ -168,7 +168,7 @@ turn_feedback(struct store *store, const char *brand, const char *id,
 static enum err_code
 claim_key(sqlite3 *db, const struct call *c, int64_t now)
 {
-	return store_sqlite__run(db, NULL,
+	return sqlite_run(db, NULL,
 	    "INSERT OR REPLACE INTO dedup(key, fingerprint, answer,"
 	    " lease_until, expires_at) VALUES(?, ?, NULL, ?, ?)",
 	    "ttii", c->key, c->fingerprint, now + c->lease_ms,
@@ -183,11 +183,11 @@ begin(sqlite3 *db, void *arg)
 	sqlite3_stmt *s;
 	bool found;
 
-	TRY(store_sqlite__prepare(db, &s,
+	TRY(sqlite_query(db, &s,
 	    "SELECT fingerprint, answer, lease_until FROM dedup"
 	    " WHERE key = ? AND expires_at > ?",
 	    "ti", c->key, now));
-	TRY(store_sqlite__step(db, s, &found));
+	TRY(sqlite_step(db, s, &found));
 	if (!found)
 		return claim_key(db, c, now);
 	if (!str_eq((const char *)sqlite3_column_text(s, 0), c->fingerprint))
@@ -240,7 +240,7 @@ drop(sqlite3 *db, void *arg)
 {
 	struct call *c = arg;
 
-	return store_sqlite__run(db, NULL,
+	return sqlite_run(db, NULL,
 	    "DELETE FROM dedup WHERE key = ? AND answer IS NULL", "t", c->key);
 }
 

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Waking takers, whatever loop they live on. A waiter is on the heap and is
+ * shared by its fiber and by a wake-up that may still be on its way through the
+ * mailbox of the fiber's loop: `fiber` and `woken` belong to that loop alone,
+ * `listed` and `posted` to the lock. Who comes last frees it.
+ */
+#include <pthread.h>
+
+#include "base/mem.h"
+#include "fiber/fiber.h"
+#include "fiber/loop.h"
+#include "queue/queue_backend.h"
+
+struct queue_waiters {
+	pthread_mutex_t lock;
+	struct queue_waiter *first, **last;
+};
+
+struct queue_waiter {
+	struct queue_waiter *next;
+	struct loop *loop;
+	struct fiber *fiber; /* NULL: it left, the wake-up frees */
+	bool woken;
+	bool listed, posted;
+};
+
+struct queue_waiters *
+queue__waiters_new(void)
+{
+	struct queue_waiters *waiters = mem_zero(sizeof(*waiters));
+
+	pthread_mutex_init(&waiters->lock, NULL);
+	waiters->last = &waiters->first;
+	return waiters;
+}
+
+void
+queue__waiters_free(struct queue_waiters *waiters)
+{
+	if (waiters == NULL)
+		return;
+	must(waiters->first == NULL);
+	pthread_mutex_destroy(&waiters->lock);
+	mem_free(waiters);
+}
+
+struct queue_waiter *
+queue__waiter_add(struct queue_waiters *waiters)
+{
+	struct queue_waiter *waiter = mem_zero(sizeof(*waiter));
+
+	waiter->loop = loop_self();
+	waiter->fiber = fiber_self();
+	must(waiter->fiber != NULL);
+	waiter->listed = true;
+	pthread_mutex_lock(&waiters->lock);
+	*waiters->last = waiter;
+	waiters->last = &waiter->next;
+	pthread_mutex_unlock(&waiters->lock);
+	return waiter;
+}
+
+enum err_code
+queue__waiter_wait(struct queue_waiter *waiter, uint64_t deadline_ms)
+{
+	enum err_code rc = OK;
+
+	while (!waiter->woken && rc == OK)
+		rc = fiber_park(deadline_ms);
+	return waiter->woken ? OK : rc;
+}
+
+/* On the waiter's loop. */
+static void
+deliver(void *arg)
+{
+	struct queue_waiter *waiter = arg;
+
+	if (waiter->fiber == NULL) {
+		mem_free(waiter);
+		return;
+	}
+	waiter->woken = true;
+	fiber_wake(waiter->fiber);
+}
+
+bool
+queue__waiter_remove(struct queue_waiters *waiters, struct queue_waiter *waiter)
+{
+	struct queue_waiter **at;
+	bool posted;
+
+	pthread_mutex_lock(&waiters->lock);
+	if (waiter->listed) {
+		for (at = &waiters->first; *at != waiter; at = &(*at)->next)
+			;
+		*at = waiter->next;
+		if (waiter->next == NULL)
+			waiters->last = at;
+	}
+	posted = waiter->posted;
+	pthread_mutex_unlock(&waiters->lock);
+	if (posted && !waiter->woken)
+		waiter->fiber = NULL; /* deliver() comes later */
+	else
+		mem_free(waiter);
+	return posted;
+}
+
+/* loop_post stands inside the lock, so that `posted` is settled before the
+ * waiter can look at it; it only queues. */
+void
+queue__wake_one(struct queue_waiters *waiters)
+{
+	struct queue_waiter *waiter;
+
+	pthread_mutex_lock(&waiters->lock);
+	while ((waiter = waiters->first) != NULL) {
+		waiters->first = waiter->next;
+		if (waiters->first == NULL)
+			waiters->last = &waiters->first;
+		waiter->next = NULL;
+		waiter->listed = false;
+		waiter->posted = loop_post(waiter->loop, deliver, waiter);
+		if (waiter->posted)
+			break;
+	}
+	pthread_mutex_unlock(&waiters->lock);
+}
