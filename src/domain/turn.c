@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The main path of a turn: conversation, route (Lua), input guards, retrieve,
+ * prompt, model, output guards, record, reply. turn_run is the page to read;
+ * the steps below it are one small function each. What went wrong is decided
+ * in one place, turn_fail.
+ */
+#include "domain/turn.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
+#include "binding/turn.h"
+#include "domain/brand.h"
+#include "guard/guard.h"
+#include "model/model.h"
+#include "script/script.h"
+#include "search/search.h"
+#include "store/store.h"
+#include "text/text.h"
+
+#define HISTORY_MESSAGES 12
+#define TOP_K		 8
+#define TERMS_MAX	 64
+
+struct turn {
+	struct product *product;
+	const struct turn_request *request;
+	const struct conversation *conversation;
+	const char *id;
+	struct turn_sink *sink;
+	const char *dedup_key;
+	uint64_t began_ms; /* wall */
+
+	struct script_session *scripts;
+	struct binding_turn binding;
+	json_t *brand;	 /* the brand module's fields */
+	json_t *history; /* messages, oldest first */
+	json_t *route;	 /* what the brand's route() said */
+	json_t *ledger;
+	const char *language;
+
+	struct guard_text *message; /* as guarded */
+	struct search_hits hits;
+	struct model_reply answer;
+	bool asked_model;
+	struct guard_text *reply; /* the only text that may leave */
+	json_t *citations;
+};
+
+static void
+turn_emit(struct turn *turn, const char *name, json_t *data)
+{
+	if (turn->sink != NULL)
+		turn->sink->event(turn->sink, name, data);
+	json_decref(data);
+}
+
+static const char *
+route_name(const struct turn *turn)
+{
+	const char *name = json_str(turn->route, "route");
+
+	return name != NULL ? name : "answer";
+}
+
+/* Pin the scripts, read the brand's fields, load the history. */
+static enum err_code
+turn_open(struct turn *turn)
+{
+	const struct turn_request *request = turn->request;
+	struct script_budget budget = script_budget_default();
+
+	budget.cpu_us = (uint64_t)config_int(CFG_SCRIPT_TURN_CPU_MS) * 1000;
+	TRY(script_session_open(request->brand, NULL, &budget, &turn->scripts));
+	turn->binding = (struct binding_turn){
+		.brand = request->brand,
+		.conversation_id = turn->conversation->id,
+		.store = turn->product->store,
+		.search = turn->product->search,
+		.kv = turn->product->kv,
+	};
+	script_session_set_user(turn->scripts, &turn->binding);
+	TRY(script_module_fields(turn->scripts, SCRIPT_BRAND, request->brand,
+	    &turn->brand));
+	turn->language =
+	    text_language(request->message, strlen(request->message));
+	turn_emit(turn, "turn.started",
+	    json_pack("{s:s, s:s, s:s}", "id", turn->id, "conversation_id",
+		turn->conversation->id, "generation",
+		script_generation_id(
+		    script_session_generation(turn->scripts))));
+	return store_history(turn->product->store, request->brand,
+	    turn->conversation->id, HISTORY_MESSAGES, &turn->history);
+}
+
+/* The turn as scripts see it. */
+static json_t *
+turn_view(const struct turn *turn, const char *text)
+{
+	const struct turn_request *request = turn->request;
+
+	return json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s?}, s:{s:s, s:O}, "
+			 "s:O}",
+	    "text", text, "language", turn->language, "channel",
+	    request->channel, "brand", request->brand, "user", "id",
+	    request->user_id, "name", request->user_name, "conversation", "id",
+	    turn->conversation->id, "messages", turn->history, "context",
+	    request->context != NULL ? (json_t *)(uintptr_t)request->context
+				     : json_null());
+}
+
+static enum err_code
+turn_route(struct turn *turn)
+{
+	json_auto json_t *args =
+	    json_pack("[o]", turn_view(turn, turn->request->message));
+
+	TRY(script_call(turn->scripts, SCRIPT_BRAND, turn->request->brand,
+	    "route", args, &turn->route));
+	if (!json_is_object(turn->route))
+		return err_set(ERR_SCRIPT,
+		    "brands/%s.lua: route must return a table",
+		    turn->request->brand);
+	return OK;
+}
+
+static void
+emit_guards(struct turn *turn, size_t from)
+{
+	for (size_t i = from; i < json_array_size(turn->ledger); i++)
+		turn_emit(turn, "guard",
+		    json_incref(json_array_get(turn->ledger, i)));
+}
+
+static enum err_code
+turn_guard(struct turn *turn, enum guard_stage stage, const char *text,
+    size_t len, struct guard_text **text_out)
+{
+	const char *blocked =
+	    brand_sentence(turn->brand, "blocked", turn->language);
+	struct guard_context context = { turn->language,
+		turn->request->user_id };
+	size_t from = json_array_size(turn->ledger);
+
+	TRY(guard_run(turn->scripts, json_object_get(turn->brand, "guardrails"),
+	    stage, &context, text, len,
+	    blocked != NULL ? blocked : "I can't help with that.",
+	    turn->ledger, text_out));
+	emit_guards(turn, from);
+	return OK;
+}
+
+static enum err_code
+turn_retrieve(struct turn *turn)
+{
+	const char *query = json_str(turn->route, "query");
+	const json_t *retrieval = json_object_get(turn->brand, "retrieval");
+	int64_t top_k = json_int(turn->route, "top_k",
+	    json_int(retrieval, "top_k", TOP_K));
+	json_t *list;
+
+	if (strcmp(route_name(turn), "answer") != 0)
+		return OK;
+	if (query == NULL)
+		query = guard_text_str(turn->message);
+	if (top_k < 1 || top_k > 50)
+		return err_set(ERR_SCRIPT, "top_k must be from 1 to 50");
+	TRY(search_find(turn->product->search, turn->request->brand, query,
+	    strlen(query), (int)top_k, NULL, &turn->hits));
+	list = json_array();
+	for (size_t i = 0; i < turn->hits.count; i++)
+		json_array_append_new(list,
+		    json_pack("{s:s, s:s, s:I, s:f}", "source_id",
+			turn->hits.items[i].source_id, "title",
+			turn->hits.items[i].title, "chunk",
+			(json_int_t)turn->hits.items[i].number, "score",
+			turn->hits.items[i].score));
+	turn_emit(turn, "retrieval", json_pack("{s:o}", "hits", list));
+	return OK;
+}
+
+/* The question's tokens, for the model's sense of what matters. */
+struct terms {
+	struct turn *turn;
+	struct model_term items[TERMS_MAX];
+	const char *tokens[TERMS_MAX];
+	double idf[TERMS_MAX];
+	size_t count;
+};
+
+static bool
+add_term(void *arg, const struct text_token *token)
+{
+	struct terms *terms = arg;
+
+	for (size_t i = 0; i < terms->count; i++)
+		if (strcmp(terms->tokens[i], token->text) == 0)
+			return true;
+	terms->tokens[terms->count++] =
+	    mem_strndup(token->text, token->len);
+	return terms->count < TERMS_MAX;
+}
+
+static enum err_code
+ask_model(struct turn *turn, struct terms *terms,
+    struct model_passage *passages)
+{
+	const json_t *retrieval = json_object_get(turn->brand, "retrieval");
+	const char *question = guard_text_str(turn->message);
+	const char *no_answer = json_str(turn->route, "no_answer");
+	json_t *floor = json_object_get(turn->route, "confidence_floor");
+	struct model_request ask = {
+		.model = json_str(turn->route, "model"),
+		.system = json_str(turn->route, "prompt"),
+		.history = turn->history,
+		.question = question,
+		.passages = passages,
+		.passage_count = turn->hits.count,
+		.terms = terms->items,
+		.no_answer = no_answer,
+		.confidence_floor = -1,
+	};
+
+	if (floor == NULL)
+		floor = json_object_get(retrieval, "confidence_floor");
+	if (json_is_number(floor))
+		ask.confidence_floor = json_number_value(floor);
+	if (ask.no_answer == NULL)
+		ask.no_answer = brand_sentence(turn->brand, "no_answer",
+		    turn->language);
+	if (ask.no_answer == NULL)
+		ask.no_answer = "I don't know.";
+	text_tokens(question, strlen(question), add_term, terms);
+	TRY(search_idf(turn->product->search, turn->request->brand,
+	    terms->tokens, terms->count, terms->idf));
+	for (size_t i = 0; i < terms->count; i++)
+		terms->items[i] =
+		    (struct model_term){ terms->tokens[i], terms->idf[i] };
+	ask.term_count = terms->count;
+	for (size_t i = 0; i < turn->hits.count; i++) {
+		const struct search_hit *hit = &turn->hits.items[i];
+
+		passages[i] = (struct model_passage){ hit->title, hit->text,
+			strlen(hit->text), hit->score, hit->coverage };
+	}
+	return model_answer(turn->product->model, &ask, 0, &turn->answer);
+}
+
+static enum err_code
+turn_answer(struct turn *turn)
+{
+	const char *said = json_str(turn->route, "reply");
+	struct model_passage *passages;
+	struct terms *terms;
+	enum err_code rc;
+
+	if (strcmp(route_name(turn), "answer") != 0) {
+		buf_adds(&turn->answer.text, said != NULL ? said : "");
+		turn->answer.answered = said != NULL;
+		return OK;
+	}
+	turn->asked_model = true;
+	terms = mem_zero(sizeof(*terms));
+	passages = mem_zero((turn->hits.count + 1) * sizeof(*passages));
+	rc = ask_model(turn, terms, passages);
+	metric_count(METRIC_MODEL_CALLS,
+	    LABELS(model_name(turn->product->model), err_name(rc)), 1);
+	for (size_t i = 0; i < terms->count; i++)
+		mem_free(terms->tokens[i]);
+	mem_free(terms);
+	mem_free(passages);
+	return rc;
+}
+
+static void
+turn_cite(struct turn *turn)
+{
+	for (size_t i = 0; i < turn->answer.cited_count; i++) {
+		const struct search_hit *hit =
+		    &turn->hits.items[turn->answer.cited[i]];
+		json_t *one = json_pack(
+		    "{s:s, s:s, s:I, s:I, s:I, s:f, s:s}", "source_id",
+		    hit->source_id, "title", hit->title, "chunk",
+		    (json_int_t)hit->number, "start", (json_int_t)hit->start,
+		    "end", (json_int_t)hit->end, "score", hit->score, "text",
+		    hit->text);
+
+		if (hit->source_url != NULL)
+			json_object_set_new(one, "url",
+			    json_string(hit->source_url));
+		json_array_append_new(turn->citations, one);
+	}
+}
+
+/* The brand's own tone: reply(turn, answer), where it has one. */
+static enum err_code
+turn_tone(struct turn *turn)
+{
+	json_auto json_t *args = NULL;
+	json_auto json_t *result = NULL;
+	json_t *cited = json_array();
+	const char *text;
+
+	if (!turn->asked_model ||
+	    !script_module_has(turn->scripts, SCRIPT_BRAND,
+		turn->request->brand, "reply")) {
+		json_decref(cited);
+		return OK;
+	}
+	for (size_t i = 0; i < turn->answer.cited_count; i++)
+		json_array_append_new(cited,
+		    json_pack("{s:s, s:I}", "title",
+			turn->hits.items[turn->answer.cited[i]].title,
+			"number", (json_int_t)i + 1));
+	args = json_pack("[o, {s:s%, s:b, s:o, s:f}]",
+	    turn_view(turn, guard_text_str(turn->message)), "text",
+	    buf_str(&turn->answer.text), turn->answer.text.len, "answered",
+	    turn->answer.answered, "citations", cited, "confidence",
+	    turn->answer.confidence);
+	TRY(script_call(turn->scripts, SCRIPT_BRAND, turn->request->brand,
+	    "reply", args, &result));
+	text = json_is_string(result) ? json_string_value(result)
+				      : json_str(result, "text");
+	if (text == NULL)
+		return OK; /* nil: as it is */
+	buf_clear(&turn->answer.text);
+	buf_adds(&turn->answer.text, text);
+	return OK;
+}
+
+static json_t *
+turn_body(const struct turn *turn, const char *outcome)
+{
+	json_t *body = json_pack(
+	    "{s:s, s:s, s:s%, s:O, s:s, s:O, s:{s:I, s:I}, s:s, s:s, s:b, "
+	    "s:f}",
+	    "id", turn->id, "conversation_id", turn->conversation->id, "reply",
+	    guard_text_str(turn->reply), guard_text_len(turn->reply),
+	    "citations", turn->citations, "route", route_name(turn), "guards",
+	    turn->ledger, "usage", "prompt_tokens",
+	    (json_int_t)turn->answer.prompt_tokens, "completion_tokens",
+	    (json_int_t)turn->answer.completion_tokens, "generation",
+	    script_generation_id(script_session_generation(turn->scripts)),
+	    "outcome", outcome, "answered", turn->answer.answered,
+	    "confidence", turn->answer.confidence);
+
+	must(body != NULL);
+	return body;
+}
+
+/* What happened, for replay and for people: never the unguarded message. */
+static json_t *
+turn_capsule(const struct turn *turn, const char *outcome)
+{
+	return json_pack(
+	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:O, s:I, s:s, s:s}",
+	    "id", turn->id, "brand", turn->request->brand, "channel",
+	    turn->request->channel, "language", turn->language, "message",
+	    turn->message ? guard_text_str(turn->message) : "", "outcome",
+	    outcome, "route", turn->route ? turn->route : json_null(), "guards",
+	    turn->ledger, "citations", turn->citations, "script_cpu_us",
+	    (json_int_t)script_session_cpu_us(turn->scripts), "model",
+	    turn->asked_model ? model_name(turn->product->model) : "",
+	    "generation",
+	    script_generation_hash(script_session_generation(turn->scripts)));
+}
+
+/* Store the turn, both messages and the answer to copies, in one commit. */
+static enum err_code
+turn_record(struct turn *turn, const char *outcome, json_t **answer_out)
+{
+	json_auto json_t *body = turn_body(turn, outcome);
+	json_auto json_t *capsule = turn_capsule(turn, outcome);
+	char *body_text = json_text(body);
+	char *capsule_text = json_text(capsule);
+	struct turn_row row = {
+		.channel = turn->request->channel,
+		.user_id = turn->request->user_id,
+		.message = turn->message ? guard_text_str(turn->message) : "",
+		.reply = guard_text_str(turn->reply),
+		.outcome = outcome,
+		.body = body_text,
+		.capsule = capsule_text,
+		.generation = script_generation_id(
+		    script_session_generation(turn->scripts)),
+		.started_at = (int64_t)turn->began_ms,
+		.ended_at = (int64_t)clock_wall_ms(),
+		.dedup_key = turn->dedup_key,
+	};
+	enum err_code rc;
+
+	str_copy(row.id, sizeof(row.id), turn->id);
+	str_copy(row.brand_id, sizeof(row.brand_id), turn->request->brand);
+	str_copy(row.conversation_id, sizeof(row.conversation_id),
+	    turn->conversation->id);
+	rc = store_turn_add(turn->product->store, &row);
+	mem_free(body_text);
+	mem_free(capsule_text);
+	if (rc == OK)
+		*answer_out = json_incref(body);
+	return rc;
+}
+
+/* Only what the output guards let through is ever sent. */
+static void
+turn_send(struct turn *turn, const char *outcome, json_t *answer)
+{
+	if (guard_text_len(turn->reply) > 0 && strcmp(outcome, "done") == 0)
+		turn_emit(turn, "delta",
+		    json_pack("{s:s%}", "text", guard_text_str(turn->reply),
+			guard_text_len(turn->reply)));
+	if (strcmp(json_str(turn->route, "route") ?: "", "handoff") == 0)
+		turn_emit(turn, "handoff",
+		    json_pack("{s:s}", "conversation_id",
+			turn->conversation->id));
+	turn_emit(turn, "usage",
+	    json_incref(json_object_get(answer, "usage")));
+	if (strcmp(outcome, "blocked") == 0)
+		turn_emit(turn, "blocked", json_incref(answer));
+	else
+		turn_emit(turn, "done", json_incref(answer));
+}
+
+/* A script failed: the brand's fallback answer where it declares one. It goes
+ * through the output guards like every other text. */
+static enum err_code
+turn_fail(struct turn *turn, enum err_code rc)
+{
+	const char *fallback =
+	    brand_sentence(turn->brand, "fallback", turn->language);
+	struct error why;
+
+	err_save(&why);
+	log_warn("turn.failed", kv_str("turn_id", turn->id),
+	    kv_str("error_code", err_name(rc)), kv_str("error", why.message));
+	if ((rc != ERR_SCRIPT && rc != ERR_SCRIPT_LIMIT) || fallback == NULL)
+		return rc;
+	guard_text_free(turn->reply);
+	turn->reply = NULL;
+	json_array_clear(turn->citations);
+	turn->answer.cited_count = 0;
+	turn->answer.answered = false;
+	if (turn_guard(turn, GUARD_OUTPUT, fallback, strlen(fallback),
+		&turn->reply) == OK && !guard_text_blocked(turn->reply))
+		return OK;
+	err_restore(&why);
+	return rc;
+}
+
+static void
+turn_close(struct turn *turn)
+{
+	script_session_close(turn->scripts);
+	json_decref(turn->brand);
+	json_decref(turn->history);
+	json_decref(turn->route);
+	json_decref(turn->ledger);
+	json_decref(turn->citations);
+	guard_text_free(turn->message);
+	guard_text_free(turn->reply);
+	search_hits_done(&turn->hits);
+	model_reply_done(&turn->answer);
+}
+
+/* From the message to text that may leave: stops early when a guard blocks. */
+static enum err_code
+turn_think(struct turn *turn)
+{
+	const char *message = turn->request->message;
+
+	TRY(turn_route(turn));
+	TRY(turn_guard(turn, GUARD_INPUT, message, strlen(message),
+	    &turn->message));
+	if (guard_text_blocked(turn->message)) {
+		turn->reply = turn->message;
+		turn->message = NULL;
+		return OK;
+	}
+	TRY(turn_retrieve(turn));
+	TRY(turn_answer(turn));
+	turn_cite(turn);
+	TRY(turn_tone(turn));
+	TRY(turn_guard(turn, GUARD_OUTPUT, buf_str(&turn->answer.text),
+	    turn->answer.text.len, &turn->reply));
+	if (guard_text_blocked(turn->reply))
+		json_array_clear(turn->citations);
+	return OK;
+}
+
+enum err_code
+turn_run(struct product *product, const struct turn_request *request,
+    const struct conversation *conversation, const char *turn_id,
+    struct turn_sink *sink, const char *dedup_key, json_t **answer_out)
+{
+	struct turn turn = {
+		.product = product,
+		.request = request,
+		.conversation = conversation,
+		.id = turn_id,
+		.sink = sink,
+		.dedup_key = dedup_key,
+		.began_ms = clock_wall_ms(),
+		.ledger = json_array(),
+		.citations = json_array(),
+	};
+	const char *outcome = "done";
+	enum err_code rc;
+
+	rc = turn_open(&turn);
+	if (rc == OK)
+		rc = turn_think(&turn);
+	if (rc != OK) {
+		outcome = "error";
+		rc = turn_fail(&turn, rc);
+	} else if (guard_text_blocked(turn.reply)) {
+		outcome = "blocked";
+	}
+	if (rc == OK && strcmp(route_name(&turn), "handoff") == 0)
+		rc = store_conversation_status(product->store, request->brand,
+		    conversation->id, "handoff");
+	if (rc == OK)
+		rc = turn_record(&turn, outcome, answer_out);
+	if (rc == OK)
+		turn_send(&turn, outcome, *answer_out);
+	metric_count(METRIC_TURNS,
+	    LABELS(request->brand, rc == OK ? outcome : "error"), 1);
+	turn_close(&turn);
+	return rc;
+}

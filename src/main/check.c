@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `xin check`: the same check that a running service makes before it switches.
+ * The service runs it as a child: `xin check --packed -`, a packed generation
+ * on stdin, the report as JSON on stdout.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "binding/binding.h"
+#include "fiber/fiber.h"
+#include "fiber/loop.h"
+#include "main/command.h"
+#include "script/script.h"
+
+#define PACKED_MAX ((size_t)80 << 20)
+
+static struct {
+	const char *folder;
+	const char *packed;
+	bool json;
+	struct script_generation *gen;
+	struct script_report report;
+} check;
+
+static enum err_code
+read_packed(void *arg)
+{
+	char piece[65536];
+	struct buf data;
+	enum err_code rc;
+	size_t n;
+
+	(void)arg;
+	buf_init(&data, PACKED_MAX);
+	while ((n = fread(piece, 1, sizeof(piece), stdin)) > 0 && !data.full)
+		buf_add(&data, piece, n);
+	rc = data.full
+	    ? err_set(ERR_TOO_LARGE, "the scripts are over 80 MiB")
+	    : script_generation_unpack(data.data, data.len, &check.gen);
+	buf_done(&data);
+	return rc;
+}
+
+static enum err_code
+read_folder(void *arg)
+{
+	(void)arg;
+	return script_snapshot(check.folder, &check.gen);
+}
+
+static enum err_code
+run(void *arg)
+{
+	(void)arg;
+	TRY(pool_run(check.packed != NULL ? read_packed : read_folder, NULL));
+	return script_check(check.gen, &check.report);
+}
+
+static void
+print_report(void)
+{
+	struct buf out;
+
+	if (!check.json && check.packed == NULL) {
+		for (size_t i = 0; i < check.report.count; i++)
+			printf("%s:%d: %s\n", check.report.problems[i].file,
+			    check.report.problems[i].line,
+			    check.report.problems[i].message);
+		if (check.report.count == 0)
+			printf("ok: generation %s\n",
+			    script_generation_id(check.gen));
+		return;
+	}
+	buf_init(&out, 0);
+	script_report_json(&check.report, &out);
+	puts(buf_str(&out));
+	buf_done(&out);
+}
+
+int
+command_check(int argc, char **argv)
+{
+	struct option_spec specs[] = { { "packed", &check.packed, NULL },
+		{ "json", NULL, &check.json }, { 0 } };
+	int count, code;
+
+	if (!command_options(argc, argv, specs, &count) || count > 1) {
+		fputs("usage: xin check [FOLDER] [--json]\n", stderr);
+		return 2;
+	}
+	check.folder = count == 1 ? argv[0] : "lua";
+	if (!command_setup())
+		return 2;
+	script_setup(binding_open);
+	code = client_run(run, NULL);
+	if (code == 0) {
+		print_report();
+		code = check.report.count > 0;
+	}
+	script_report_done(&check.report);
+	script_generation_unref(check.gen);
+	return code;
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `xin serve` and `xin gateway`: open what the services stand on, start them,
+ * wait for a signal, stop everything in reverse order. Main's thread runs no
+ * loop: it waits for signals.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/config.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
+#include "base/task.h"
+#include "binding/binding.h"
+#include "domain/auth.h"
+#include "domain/scripts.h"
+#include "domain/service_api.h"
+#include "fiber/loop.h"
+#include "gateway/gateway.h"
+#include "kv/kv.h"
+#include "main/command.h"
+#include "model/model.h"
+#include "net/url.h"
+#include "object/object.h"
+#include "orchestrator/orchestrator.h"
+#include "queue/queue.h"
+#include "script/script.h"
+#include "search/search.h"
+#include "sqlite/sqlite.h"
+#include "store/store.h"
+#include "telemetry/telemetry.h"
+#include "text/match.h"
+#include "worker/worker.h"
+
+static struct {
+	struct sqlite *db;
+	struct product product;
+	struct http_server *orchestrator, *gateway;
+	struct http_server *gateway_exporter, *worker_exporter;
+	bool loops, scripts, worker;
+} house;
+
+/* ---- start ---- */
+
+static bool
+is_loopback(const char *listen)
+{
+	char host[256];
+	int port;
+
+	if (url_host_port(listen, host, sizeof(host), &port) != OK)
+		return false;
+	return str_starts(host, "127.") || strcmp(host, "::1") == 0 ||
+	    strcmp(host, "localhost") == 0;
+}
+
+static const char *
+listen_of(enum config setting, const char *fallback)
+{
+	const char *listen = config_str(setting);
+
+	return listen[0] != '\0' ? listen : fallback;
+}
+
+static enum err_code
+setup_log(void)
+{
+	enum log_level level;
+
+	if (!log_level_parse(config_str(CFG_LOG_LEVEL), &level))
+		return err_set(ERR_CONFIG,
+		    "XIN_LOG_LEVEL is \"%s\"; known are debug, info, warning, "
+		    "error",
+		    config_str(CFG_LOG_LEVEL));
+	log_setup(STDOUT_FILENO, level,
+	    strcmp(config_str(CFG_LOG_FORMAT), "pretty") == 0);
+	return OK;
+}
+
+/* Files: as many as the system lets us; each connection is one. */
+static void
+raise_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static double
+read_rss(void *arg)
+{
+	FILE *file = fopen("/proc/self/statm", "re");
+	long pages = 0, size;
+
+	(void)arg;
+	if (file == NULL)
+		return 0;
+	if (fscanf(file, "%ld %ld", &size, &pages) != 2)
+		pages = 0;
+	fclose(file);
+	return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static double
+read_cpu(void *arg)
+{
+	struct rusage used;
+
+	(void)arg;
+	getrusage(RUSAGE_SELF, &used);
+	return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+	    (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+}
+
+static double
+read_one(void *arg)
+{
+	(void)arg;
+	return 1;
+}
+
+static void
+show_process(void)
+{
+	metric_gauge_read(METRIC_RSS, SERVICE_NONE, METRIC_NO_LABELS, read_rss,
+	    NULL);
+	metric_gauge_read(METRIC_CPU, SERVICE_NONE, METRIC_NO_LABELS, read_cpu,
+	    NULL);
+	metric_gauge_read(METRIC_BUILD, SERVICE_NONE, LABELS(XIN_VERSION),
+	    read_one, NULL);
+}
+
+static enum err_code
+make_folder(const char *path)
+{
+	if (mkdir(path, 0700) == 0 || errno == EEXIST)
+		return OK;
+	return err_set(ERR_IO, "cannot make %s: %s", path, strerror(errno));
+}
+
+static enum err_code
+open_database(void)
+{
+	const char *url = config_str(CFG_STORE_URL);
+	char *path;
+	enum err_code rc;
+
+	if (url[0] != '\0' && !str_starts(url, "sqlite:"))
+		return err_set(ERR_CONFIG,
+		    "XIN_STORE_URL is \"%s\"; this version knows sqlite:/path",
+		    url);
+	TRY(make_folder(config_str(CFG_DATA_DIR)));
+	if (strlen(url) > 7)
+		path = mem_strdup(url + 7);
+	else
+		path = mem_printf("%s/xin.db", config_str(CFG_DATA_DIR));
+	rc = sqlite_open(path, &house.db);
+	mem_free(path);
+	return rc;
+}
+
+static enum err_code
+open_back_ends(void)
+{
+	struct product *product = &house.product;
+	const char *objects = config_str(CFG_OBJECTS_URL);
+	char *folder = mem_printf("file:%s/objects", config_str(CFG_DATA_DIR));
+	enum err_code rc;
+
+	rc = object_open(objects[0] ? objects : folder, &product->objects);
+	mem_free(folder);
+	if (rc != OK)
+		return rc;
+	TRY(store_open("sqlite:", house.db, &product->store));
+	TRY(queue_open("sqlite:", house.db, &product->queue));
+	TRY(search_open("sqlite:", house.db, &product->search));
+	TRY(model_open("", &product->model));
+	return kv_open("", &product->kv);
+}
+
+/* Open access: nobody asked for keys and only this machine can connect. */
+static enum err_code
+decide_access(const char *orchestrator, const char *gateway)
+{
+	const char *auth = config_str(CFG_AUTH);
+	bool near = is_loopback(orchestrator);
+	int64_t keys;
+
+	if (auth[0] != '\0' && strcmp(auth, "keys") != 0 &&
+	    strcmp(auth, "open") != 0)
+		return err_set(ERR_CONFIG, "XIN_AUTH must be keys or open");
+	TRY(auth_seed(&house.product));
+	TRY(store_key_count(house.product.store, &keys));
+	if (strcmp(auth, "open") == 0) {
+		log_warn("auth.open",
+		    kv_str("reason", "XIN_AUTH=open: everybody who can connect "
+				     "may do everything"));
+		house.product.open_access = true;
+		return OK;
+	}
+	house.product.open_access = auth[0] == '\0' && near && keys == 0;
+	if (!near && keys == 0)
+		return err_set(ERR_CONFIG,
+		    "%s is not loopback and there is no API key: set "
+		    "XIN_ADMIN_KEY, or say XIN_AUTH=open",
+		    orchestrator);
+	if (!is_loopback(gateway) && !config_is_set(CFG_WEBHOOK_SECRET))
+		return err_set(ERR_CONFIG,
+		    "%s is not loopback and GATEWAY_WEBHOOK_SECRET is the "
+		    "default: set it, or say XIN_AUTH=open",
+		    gateway);
+	return OK;
+}
+
+struct listens {
+	const char *orchestrator, *gateway;
+};
+
+static enum err_code
+decide_on_loop(void *arg)
+{
+	const struct listens *listens = arg;
+
+	return decide_access(listens->orchestrator, listens->gateway);
+}
+
+static enum err_code
+open_exporters(struct product *product, bool worker)
+{
+	TRY(service_exporter_open(product, SERVICE_GATEWAY,
+	    config_str(CFG_GATEWAY_METRICS_HOST),
+	    (int)config_int(CFG_GATEWAY_METRICS_PORT),
+	    &house.gateway_exporter));
+	if (!worker)
+		return OK;
+	return service_exporter_open(product, SERVICE_WORKER,
+	    config_str(CFG_INGEST_METRICS_HOST),
+	    (int)config_int(CFG_INGEST_METRICS_PORT), &house.worker_exporter);
+}
+
+static enum err_code
+start_common(void)
+{
+	TRY(setup_log());
+	raise_files();
+	TRY(match_platform_check());
+	TRY(loops_start((unsigned)config_int(CFG_LOOPS)));
+	house.loops = true;
+	show_process();
+	script_setup(binding_open);
+	return OK;
+}
+
+static void
+say_ready(void)
+{
+	char url[64];
+
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d/",
+	    http_server_port(house.orchestrator));
+	log_info("console.ready", kv_str("url", url));
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\n  Xin is ready: %s\n\n", url);
+}
+
+static enum err_code
+start_serve(void)
+{
+	struct listens listens = {
+		listen_of(CFG_ORCHESTRATOR_LISTEN, "127.0.0.1:8000"),
+		listen_of(CFG_GATEWAY_LISTEN, "127.0.0.1:8080"),
+	};
+
+	TRY(start_common());
+	TRY(open_database());
+	TRY(open_back_ends());
+	for (int s = SERVICE_GATEWAY; s < SERVICE_COUNT; s++)
+		TRY(telemetry_init_tracing((enum service)s));
+	TRY(loop_call(loop_at(0), decide_on_loop, &listens));
+	house.scripts = true;
+	TRY(scripts_start(&house.product));
+	TRY(worker_start(&house.product));
+	house.worker = true;
+	TRY(orchestrator_open(&house.product, listens.orchestrator,
+	    &house.orchestrator));
+	TRY(gateway_open(&house.product, listens.gateway, orchestrator_routes,
+	    orchestrator_before, &house.gateway));
+	TRY(open_exporters(&house.product, true));
+	say_ready();
+	return OK;
+}
+
+static enum err_code
+start_gateway(void)
+{
+	const char *listen = listen_of(CFG_GATEWAY_LISTEN, "0.0.0.0:8080");
+
+	if (config_str(CFG_ORCHESTRATOR_URL)[0] == '\0')
+		return err_set(ERR_CONFIG,
+		    "set XIN_ORCHESTRATOR_URL: `xin gateway` asks it");
+	if (!is_loopback(listen) && !config_is_set(CFG_WEBHOOK_SECRET) &&
+	    strcmp(config_str(CFG_AUTH), "open") != 0)
+		return err_set(ERR_CONFIG,
+		    "%s is not loopback and GATEWAY_WEBHOOK_SECRET is the "
+		    "default: set it, or say XIN_AUTH=open",
+		    listen);
+	TRY(start_common());
+	service_process_owner(SERVICE_GATEWAY);
+	TRY(telemetry_init_tracing(SERVICE_GATEWAY));
+	house.scripts = true;
+	TRY(scripts_start(NULL));
+	TRY(gateway_open(NULL, listen, NULL, NULL, &house.gateway));
+	return open_exporters(NULL, false);
+}
+
+/* ---- stop ---- */
+
+static void
+close_server(struct http_server *server, uint64_t drain_ms)
+{
+	if (server == NULL)
+		return;
+	http_server_close(server, drain_ms);
+	http_server_free(server);
+}
+
+static void
+stop(void)
+{
+	uint64_t until = deadline_in_ms((uint64_t)config_int(CFG_DRAIN_MS));
+
+	service_drain();
+	close_server(house.gateway, deadline_left_ms(until));
+	close_server(house.orchestrator, deadline_left_ms(until));
+	if (house.worker)
+		worker_stop(deadline_left_ms(until));
+	close_server(house.gateway_exporter, 0);
+	close_server(house.worker_exporter, 0);
+	if (house.scripts)
+		scripts_stop();
+	if (house.loops)
+		loops_stop(deadline_left_ms(until));
+	kv_close(house.product.kv);
+	model_close(house.product.model);
+	search_close(house.product.search);
+	queue_close(house.product.queue);
+	store_close(house.product.store);
+	object_close(house.product.objects);
+	sqlite_close(house.db);
+}
+
+static void
+wait_for_signal(const sigset_t *signals)
+{
+	bool accepted;
+	int signal;
+
+	while (sigwait(signals, &signal) == 0) {
+		if (signal != SIGHUP) {
+			log_info("process.stopping", kv_int("signal", signal));
+			return;
+		}
+		if (scripts_reload(&accepted) != OK)
+			log_warn("scripts.reload_failed",
+			    kv_str("error", err_message()));
+	}
+}
+
+static int
+run(const char *name, enum err_code (*start)(void))
+{
+	sigset_t signals;
+	enum err_code rc;
+
+	/* Before any thread, so that all inherit it: main's sigwait gets them. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+
+	rc = config_load(".env");
+	if (rc == OK) {
+		log_info("process.started", kv_str("command", name),
+		    kv_str("version", XIN_VERSION), kv_int("pid", getpid()));
+		rc = start();
+	}
+	if (rc == OK)
+		wait_for_signal(&signals);
+	else
+		log_error("process.failed", kv_str("error_code", err_name(rc)),
+		    kv_str("error", err_message()));
+	stop();
+	if (rc == OK)
+		log_info("process.stopped");
+	return rc == OK ? 0 : 1;
+}
+
+static int
+no_words(int argc, char **argv)
+{
+	if (argc == 0)
+		return 0;
+	fprintf(stderr, "xin: unexpected \"%s\"\n", argv[0]);
+	return 2;
+}
+
+int
+command_serve(int argc, char **argv)
+{
+	return no_words(argc, argv) ?: run("serve", start_serve);
+}
+
+int
+command_gateway(int argc, char **argv)
+{
+	return no_words(argc, argv) ?: run("gateway", start_gateway);
+}

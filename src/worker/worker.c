@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The job loop: take, renew while it runs, ingest, and tell the queue how it
+ * ended. A worker that stops gives its leases up by letting them expire: the
+ * reaper (of any worker) queues what was left.
+ */
+#include "worker/worker.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/ident.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
+#include "domain/ingest.h"
+#include "domain/knowledge.h"
+#include "fiber/fiber.h"
+#include "fiber/loop.h"
+#include "queue/queue.h"
+#include "store/store.h"
+
+#define TAKE_MS 1000
+#define REAP_MS 1000
+
+static struct product *product;
+static atomic_bool stopping;
+static atomic_int running; /* fibers of the worker */
+
+/* One job in work, on its fiber's stack. */
+struct work {
+	struct job *job;
+	char owner[IDENT_SIZE];
+	char source_id[IDENT_SIZE];
+	int64_t version;
+	struct fiber *fiber;
+	struct fiber_cond beat;
+	bool ended;	  /* the ingestion */
+	bool beat_ended;
+};
+
+/* Renew both leases at a third of their time; when one is lost, or the
+ * document was cancelled, the ingestion is cancelled. */
+static void
+heartbeat_run(void *arg)
+{
+	struct work *work = arg;
+	int64_t lease_ms = config_int(CFG_LEASE_MS);
+	enum err_code rc = OK;
+
+	while (rc == OK && !work->ended) {
+		rc = fiber_cond_wait(&work->beat,
+		    deadline_in_ms((uint64_t)lease_ms / 3));
+		if (work->ended)
+			break;
+		if (rc != ERR_DEADLINE && rc != OK)
+			break;
+		rc = queue_renew(product->queue, work->job, lease_ms);
+		if (rc == OK)
+			rc = store_source_renew(product->store, work->source_id,
+			    work->owner, lease_ms);
+		if (rc != ERR_CONFLICT && rc != ERR_CANCELLED)
+			rc = OK; /* a passing fault: the lease still holds */
+	}
+	if (rc != OK && !work->ended)
+		fiber_cancel(work->fiber);
+	work->beat_ended = true;
+	fiber_cond_broadcast(&work->beat);
+}
+
+static void
+end_heartbeat(struct work *work)
+{
+	work->ended = true;
+	fiber_cond_broadcast(&work->beat);
+	fiber_shield();
+	while (!work->beat_ended)
+		fiber_cond_wait(&work->beat, deadline_in_ms(1000));
+	fiber_unshield();
+}
+
+/* The job's identity becomes the task's: one id from upload to ready. */
+static enum err_code
+read_job(const struct job *job, struct work *work)
+{
+	json_auto json_t *kwargs = NULL;
+	struct task *task = task_self();
+	const char *id, *correlation, *trace;
+
+	if (strcmp(job->function, "ingest_source") != 0)
+		return err_set(ERR_INVALID, "unknown function \"%.64s\"",
+		    job->function);
+	TRY(json_parse(job->kwargs, strlen(job->kwargs), &kwargs));
+	TRY(json_field_str(kwargs, "source_id", true, IDENT_SIZE - 1, &id));
+	TRY(json_field_int(kwargs, "version", 1, INT64_MAX, 0, &work->version));
+	correlation = json_str(kwargs, "correlation_id");
+	trace = json_str(kwargs, "traceparent");
+	str_copy(work->source_id, sizeof(work->source_id), id);
+	if (correlation != NULL && correlation[0] != '\0')
+		str_copy(task->request_id, sizeof(task->request_id),
+		    correlation);
+	if (trace != NULL && strlen(trace) >= 55)
+		str_copy_n(task->trace_id, sizeof(task->trace_id), trace + 3,
+		    32);
+	str_copy(task->brand_id, sizeof(task->brand_id), job->brand_id);
+	return OK;
+}
+
+static void
+settle(struct job *job, const struct ingest_result *result)
+{
+	enum err_code rc;
+
+	if (result->outcome == INGEST_RETRY)
+		rc = queue_retry(product->queue, job, result->retry_at);
+	else if (result->outcome == INGEST_DEAD)
+		rc = queue_bury(product->queue, job, result->reason);
+	else
+		rc = queue_finish(product->queue, job);
+	if (rc != OK && rc != ERR_CONFLICT)
+		log_warn("job.not_settled", kv_str("job_id", job->id),
+		    kv_str("error", err_message()));
+}
+
+static void
+work_on(struct job *job)
+{
+	struct work work = { .job = job, .fiber = fiber_self() };
+	struct ingest_result result = { .outcome = INGEST_DEAD };
+
+	ident_new("wk", work.owner);
+	if (read_job(job, &work) != OK) {
+		str_copy(result.reason, sizeof(result.reason), err_message());
+		log_warn("job.unreadable", kv_str("job_id", job->id),
+		    kv_str("error", result.reason));
+		settle(job, &result);
+		return;
+	}
+	fiber_start(heartbeat_run, &work);
+	ingest_run(product, work.owner, job->brand_id, work.source_id,
+	    work.version, &result);
+	end_heartbeat(&work);
+	fiber_shield();
+	settle(job, &result);
+	fiber_unshield();
+}
+
+static void
+job_fiber(void *arg)
+{
+	struct job *job = arg;
+
+	work_on(job);
+	job_done(job);
+	mem_free(job);
+	atomic_fetch_sub(&running, 1);
+}
+
+/* Takes jobs and gives each a fiber (and so a task) of its own; waits for it,
+ * so that XIN_WORKER_JOBS takers mean as many jobs at a time. */
+struct taker {
+	struct job *job;
+	struct fiber_done done;
+};
+
+static void
+taken_run(void *arg)
+{
+	struct taker *taker = arg;
+
+	atomic_fetch_add(&running, 1);
+	job_fiber(taker->job);
+	fiber_done_fulfil(&taker->done);
+}
+
+static void
+taker_run(void *arg)
+{
+	int64_t lease_ms = config_int(CFG_LEASE_MS);
+
+	(void)arg;
+	while (!atomic_load(&stopping)) {
+		struct taker taker;
+		enum err_code rc;
+
+		knowledge_worker_seen();
+		taker.job = mem_zero(sizeof(*taker.job));
+		rc = queue_take(product->queue, lease_ms,
+		    deadline_in_ms(TAKE_MS), taker.job);
+		if (rc == OK) {
+			fiber_done_init(&taker.done);
+			fiber_start_service(SERVICE_WORKER, taken_run, &taker);
+			fiber_done_wait(&taker.done);
+			continue;
+		}
+		mem_free(taker.job);
+		if (rc == ERR_CANCELLED)
+			break;
+		if (rc != ERR_DEADLINE) {
+			log_warn("queue.unavailable",
+			    kv_str("error", err_message()));
+			fiber_sleep(TAKE_MS);
+		}
+	}
+	atomic_fetch_sub(&running, 1);
+}
+
+static void
+reaper_run(void *arg)
+{
+	int64_t count, sweep = 0;
+
+	(void)arg;
+	while (!atomic_load(&stopping)) {
+		if (fiber_sleep(REAP_MS) != OK)
+			break;
+		if (knowledge_reap(product, &count) != OK)
+			log_warn("reaper.failed",
+			    kv_str("error", err_message()));
+		else if (count > 0)
+			log_info("reaper.queued", kv_int("documents", count));
+		if (++sweep % 60 == 0)
+			store_sweep(product->store);
+	}
+	atomic_fetch_sub(&running, 1);
+}
+
+static struct {
+	_Atomic int64_t waiting, delayed, in_work, dead;
+} depth_seen;
+
+static double
+read_depth(void *arg)
+{
+	return (double)atomic_load((_Atomic int64_t *)arg);
+}
+
+static void
+depth_run(void *arg)
+{
+	struct queue_depth depth;
+
+	(void)arg;
+	while (!atomic_load(&stopping)) {
+		if (queue_depth(product->queue, &depth) == OK) {
+			atomic_store(&depth_seen.waiting, depth.waiting);
+			atomic_store(&depth_seen.delayed, depth.delayed);
+			atomic_store(&depth_seen.in_work, depth.running);
+			atomic_store(&depth_seen.dead, depth.dead);
+		}
+		if (fiber_sleep(2 * REAP_MS) != OK)
+			break;
+	}
+	atomic_fetch_sub(&running, 1);
+}
+
+static void
+show_depth(void)
+{
+	metric_gauge_read(METRIC_QUEUE_DEPTH, SERVICE_WORKER, LABELS("waiting"),
+	    read_depth, &depth_seen.waiting);
+	metric_gauge_read(METRIC_QUEUE_DEPTH, SERVICE_WORKER, LABELS("delayed"),
+	    read_depth, &depth_seen.delayed);
+	metric_gauge_read(METRIC_QUEUE_DEPTH, SERVICE_WORKER, LABELS("running"),
+	    read_depth, &depth_seen.in_work);
+	metric_gauge_read(METRIC_QUEUE_DEPTH, SERVICE_WORKER, LABELS("dead"),
+	    read_depth, &depth_seen.dead);
+}
+
+static void
+spawn(unsigned loop, fiber_fn fn)
+{
+	atomic_fetch_add(&running, 1);
+	if (!loop_spawn(loop_at(loop % loops_count()), SERVICE_WORKER, fn,
+		NULL))
+		atomic_fetch_sub(&running, 1);
+}
+
+enum err_code
+worker_start(struct product *with)
+{
+	unsigned jobs = (unsigned)config_int(CFG_WORKER_JOBS);
+
+	product = with;
+	atomic_store(&stopping, false);
+	show_depth();
+	for (unsigned i = 0; i < jobs; i++)
+		spawn(i, taker_run);
+	spawn(0, reaper_run);
+	spawn(0, depth_run);
+	return OK;
+}
+
+void
+worker_stop(uint64_t drain_ms)
+{
+	uint64_t until = deadline_in_ms(drain_ms);
+
+	atomic_store(&stopping, true);
+	while (atomic_load(&running) > 0 && deadline_left_ms(until) > 0)
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+}
