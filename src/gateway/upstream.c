@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/task.h"
 #include "net/http_client.h"
 #include "net/url.h"
 

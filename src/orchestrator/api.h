@@ -20,7 +20,8 @@ enum err_code api__reply_page(struct http_request *req, json_t *items,
     const char *next);
 
 #define HANDLER(name)                                                          \
-	enum err_code name(struct http_request *req, void *arg)
+	enum err_code name(struct http_request *req,                           \
+	    __attribute__((unused)) void *arg)
 HANDLER(api__knowledge_post);
 HANDLER(api__knowledge_put);
 HANDLER(api__knowledge_list);

@@ -2,6 +2,7 @@
 #ifndef XIN_WORKER_WORKER_H
 #define XIN_WORKER_WORKER_H
 
+#include <stdint.h>
 #include "base/error.h"
 #include "domain/product.h"
 

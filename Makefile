@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+# Thin: the real work is in CMakeLists.txt and scripts/. `make run` and
+# `make test` do everything on a fresh Debian machine.
+JOBS ?= $(shell nproc)
+BUSTED ?= busted
+
+.PHONY: build run test test-unit test-contract test-integration test-lua \
+	test-e2e test-asan lint soak bench clean help
+
+help:
+	@echo "make run    build and start all services on this machine"
+	@echo "make test   build and run every suite"
+	@echo "make build | lint | soak | bench | clean"
+
+build/build.ninja: CMakeLists.txt
+	@scripts/bootstrap build
+	@cmake --preset release >/dev/null
+
+build: build/build.ninja
+	@ninja -C build -j $(JOBS) xin
+
+run: build
+	@exec build/xin serve
+
+test:
+	@scripts/bootstrap test
+	@scripts/run_tests
+
+test-unit:
+	@scripts/bootstrap test
+	@scripts/run_tests unit
+
+test-contract:
+	@scripts/bootstrap test
+	@scripts/run_tests contract
+
+test-integration:
+	@scripts/bootstrap test
+	@scripts/run_tests integration
+
+test-lua:
+	@scripts/bootstrap test
+	@scripts/run_tests lua
+
+test-e2e:
+	@scripts/bootstrap test
+	@scripts/run_tests e2e
+
+test-asan:
+	@scripts/bootstrap test
+	@scripts/run_tests asan
+
+lint:
+	@scripts/bootstrap test
+	@scripts/lint
+
+soak:
+	@scripts/bootstrap test
+	@scripts/soak
+
+bench: build
+	@ninja -C build -j $(JOBS) benches
+	@scripts/bench
+
+clean:
+	@rm -rf build build-*
