@@ -7,7 +7,8 @@
 #include <stdint.h>
 #include "base/error.h"
 
-/* Hashes and codes over libcrypto. Thread-safe; contexts are for each thread. */
+/* Hashes and codes over libcrypto. Thread-safe; contexts are for each thread.
+ */
 
 #define SHA256_SIZE     32
 #define SHA256_HEX_SIZE 65

@@ -30,10 +30,10 @@ bool json_bool(const json_t *object, const char *key, bool fallback);
 
 enum err_code json_field_str(const json_t *object, const char *key,
     bool required, size_t max_len, const char **value_out);
-enum err_code json_field_int(const json_t *object, const char *key,
-    int64_t min, int64_t max, int64_t fallback, int64_t *value_out);
-enum err_code json_field_bool(const json_t *object, const char *key,
-    bool fallback, bool *value_out);
+enum err_code json_field_int(const json_t *object, const char *key, int64_t min,
+    int64_t max, int64_t fallback, int64_t *value_out);
+enum err_code json_field_bool(
+    const json_t *object, const char *key, bool fallback, bool *value_out);
 /* Every key must be in the NULL-ended list: misspelt fields are an error. */
 enum err_code json_only_keys(const json_t *object, const char *const *known);
 

@@ -12,12 +12,18 @@
  * (correlation_id, brand_id, trace_id, span_id, service) is added here.
  * Text of users and secrets is never logged: use kv_len for its length.
  *
- *   log_info("document.indexed", kv_str("document_id", id), kv_int("chunks", n));
+ *   log_info("document.indexed", kv_str("document_id", id), kv_int("chunks",
+ * n));
  *
  * One write(2) for each line, so lines of several threads never mix.
  */
 
-enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
+enum log_level {
+	LOG_LEVEL_DEBUG,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_WARN,
+	LOG_LEVEL_ERROR
+};
 enum log_type { KV_END, KV_STR, KV_INT, KV_REAL, KV_BOOL, KV_JSON };
 
 struct log_kv {
@@ -61,16 +67,16 @@ kv_json(const char *key, const char *value)
 	return (struct log_kv){ KV_JSON, key, { .str = value } };
 }
 
-void log_write(enum log_level level, const char *event,
-    const struct log_kv *pairs);
+void log_write(
+    enum log_level level, const char *event, const struct log_kv *pairs);
 bool log_enabled(enum log_level level);
 
 #define log_at_(level, event, ...)                                             \
 	do {                                                                   \
 		if (log_enabled(level))                                        \
 			log_write(level, event,                                \
-			    (const struct log_kv[]){ __VA_ARGS__               \
-				{ KV_END, 0, { 0 } } });                       \
+			    (const struct log_kv[]){                           \
+				__VA_ARGS__{ KV_END, 0, { 0 } } });            \
 	} while (0)
 #define log_tail_(...) __VA_OPT__(__VA_ARGS__, )
 #define log_debug(event, ...)                                                  \

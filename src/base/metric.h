@@ -36,8 +36,8 @@ struct metric_labels {
 
 void metric_count(enum metric metric, struct metric_labels labels, uint64_t n);
 /* Histograms are in seconds; the bounds are those of Prometheus' defaults. */
-void metric_observe_us(enum metric metric, struct metric_labels labels,
-    uint64_t microseconds);
+void metric_observe_us(
+    enum metric metric, struct metric_labels labels, uint64_t microseconds);
 /* A gauge moves by differences, so that shards add up. */
 void metric_move(enum metric metric, struct metric_labels labels, int64_t by);
 /* Gauges whose value is read at exposition time. `read` runs on any thread. */

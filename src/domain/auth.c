@@ -83,9 +83,9 @@ bool
 auth_sees(const struct principal *who, const char *brand)
 {
 	return who->open || who->admin ||
-	    has_scope(who->scopes, "brand", brand) ||
-	    has_scope(who->scopes, "turns", brand) ||
-	    has_scope(who->scopes, "knowledge", brand);
+	       has_scope(who->scopes, "brand", brand) ||
+	       has_scope(who->scopes, "turns", brand) ||
+	       has_scope(who->scopes, "knowledge", brand);
 }
 
 enum err_code
@@ -104,8 +104,8 @@ is_scope(const char *scope)
 	if (strcmp(scope, "admin") == 0)
 		return true;
 	return colon != NULL && str_is_name(colon + 1) &&
-	    (str_starts(scope, "brand:") || str_starts(scope, "turns:") ||
-		str_starts(scope, "knowledge:"));
+	       (str_starts(scope, "brand:") || str_starts(scope, "turns:") ||
+		   str_starts(scope, "knowledge:"));
 }
 
 enum err_code

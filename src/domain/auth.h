@@ -26,8 +26,8 @@ enum err_code auth_identify(struct product *product, const char *authorization,
     struct principal *principal_out);
 /* May the principal do this for the brand? ERR_NOT_FOUND when not: what is not
  * yours does not exist. */
-enum err_code auth_allow(const struct principal *principal,
-    enum auth_need need, const char *brand);
+enum err_code auth_allow(
+    const struct principal *principal, enum auth_need need, const char *brand);
 /* ERR_FORBIDDEN. */
 enum err_code auth_admin(const struct principal *principal);
 /* True when the principal may see the brand at all. */

@@ -69,8 +69,8 @@ reads_right_to_left(const json_t *fields)
 	if (given != NULL)
 		return strcmp(given, "rtl") == 0;
 	return first != NULL &&
-	    (strcmp(first, "fa") == 0 || strcmp(first, "ar") == 0 ||
-		strcmp(first, "he") == 0 || strcmp(first, "ur") == 0);
+	       (strcmp(first, "fa") == 0 || strcmp(first, "ar") == 0 ||
+		   strcmp(first, "he") == 0 || strcmp(first, "ur") == 0);
 }
 
 static enum err_code
@@ -87,12 +87,12 @@ describe(struct script_generation *gen, const char *brand, json_t *list)
 	if (rc != OK)
 		return rc;
 	title = json_str(fields, "title");
-	json_array_append_new(list,
-	    json_pack("{s:s, s:s, s:o, s:o, s:s}", "id", brand, "title",
-		title != NULL ? title : brand, "languages",
-		strings_or_empty(fields, "languages"), "channels",
-		strings_or_empty(fields, "channels"), "direction",
-		reads_right_to_left(fields) ? "rtl" : "ltr"));
+	json_array_append_new(
+	    list, json_pack("{s:s, s:s, s:o, s:o, s:s}", "id", brand, "title",
+		      title != NULL ? title : brand, "languages",
+		      strings_or_empty(fields, "languages"), "channels",
+		      strings_or_empty(fields, "channels"), "direction",
+		      reads_right_to_left(fields) ? "rtl" : "ltr"));
 	return OK;
 }
 

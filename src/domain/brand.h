@@ -16,7 +16,7 @@ enum err_code brand_exists(const char *brand);
 enum err_code brand_list(const struct principal *who, json_t **list_out);
 /* A string that may be a table by language: field, field[language],
  * field.en, any. NULL when absent. */
-const char *brand_sentence(const json_t *fields, const char *key,
-    const char *language);
+const char *brand_sentence(
+    const json_t *fields, const char *key, const char *language);
 
 #endif

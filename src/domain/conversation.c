@@ -11,7 +11,7 @@
 #include "base/str.h"
 #include "fiber/fiber.h"
 
-#define BUCKETS	    256u
+#define BUCKETS     256u
 #define WAITING_MAX 32u
 
 struct seat {
@@ -62,7 +62,8 @@ conversation_enter(const char *id, uint64_t deadline_ms)
 		return err_set(ERR_OVERLOADED,
 		    "too many messages wait in this conversation");
 	seat->waiting++;
-	/* Behind those who wait already, even when the seat is free just now. */
+	/* Behind those who wait already, even when the seat is free just now.
+	 */
 	while (rc == OK && (seat->taken || (!woken && seat->waiting > 1))) {
 		rc = fiber_cond_wait(&seat->free, deadline_ms);
 		woken = true;

@@ -112,8 +112,8 @@ add_row(struct product *product, const struct knowledge_upload *upload,
 {
 	if (upload->replace_id != NULL)
 		return store_source_replace(product->store, source);
-	return store_source_add(product->store, source, upload->force,
-	    existed_out);
+	return store_source_add(
+	    product->store, source, upload->force, existed_out);
 }
 
 enum err_code
@@ -179,8 +179,8 @@ knowledge_queue(struct product *product, const struct source *source)
 	if (task != NULL && task->trace_id[0] != '\0') {
 		snprintf(traceparent, sizeof(traceparent), "00-%s-%s-01",
 		    task->trace_id, task->span_id);
-		json_object_set_new(kwargs, "traceparent",
-		    json_string(traceparent));
+		json_object_set_new(
+		    kwargs, "traceparent", json_string(traceparent));
 	}
 	job_id(source, id, sizeof(id));
 	text = json_text(kwargs);
@@ -210,8 +210,8 @@ knowledge_retry(struct product *product, const char *brand, const char *id)
 }
 
 enum err_code
-knowledge_retry_failed(struct product *product, const char *brand,
-    int64_t *count_out)
+knowledge_retry_failed(
+    struct product *product, const char *brand, int64_t *count_out)
 {
 	struct source_list list;
 	enum err_code rc;
@@ -262,8 +262,8 @@ knowledge_cancel(struct product *product, const char *brand, const char *id)
 	TRY(store_source_get(product->store, brand, id, &source));
 	job_id(&source, job, sizeof(job));
 	rc = source.status == SOURCE_CANCELLED
-	    ? queue_abort(product->queue, job)
-	    : OK;
+		 ? queue_abort(product->queue, job)
+		 : OK;
 	source_done(&source);
 	return rc;
 }
@@ -285,7 +285,8 @@ knowledge_delete(struct product *product, const char *brand, const char *id)
 	if (rc != OK)
 		log_warn("document.left_behind", kv_str("source_id", id),
 		    kv_str("error", err_message()));
-	store_audit(product->store, "api", "knowledge.delete", id, source.title);
+	store_audit(
+	    product->store, "api", "knowledge.delete", id, source.title);
 	source_done(&source);
 	return OK;
 }

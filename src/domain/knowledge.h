@@ -16,16 +16,16 @@
  */
 struct knowledge_upload {
 	const char *brand;
-	const char *title;	  /* NULL = the file name, or "untitled" */
-	const char *filename;	  /* may be NULL */
+	const char *title;        /* NULL = the file name, or "untitled" */
+	const char *filename;     /* may be NULL */
 	const char *content_type; /* "" = by the file name */
 	const char *external_id;  /* may be NULL */
-	const char *source_url;	  /* may be NULL */
-	const char *metadata;	  /* JSON object text */
+	const char *source_url;   /* may be NULL */
+	const char *metadata;     /* JSON object text */
 	char sha256[65];
 	int64_t size_bytes;
 	bool force;
-	const char *replace_id;	  /* PUT: a new version of this source */
+	const char *replace_id; /* PUT: a new version of this source */
 };
 
 /* Commit the written bytes as an object, add the row, queue the job. On OK the
@@ -35,8 +35,8 @@ enum err_code knowledge_add(struct product *product,
     const struct knowledge_upload *upload, struct object_writer *writer,
     struct source *source_out, bool *existed_out);
 /* Is this type readable? ERR_MEDIA_TYPE names what is. */
-enum err_code knowledge_check_type(const char *content_type,
-    const char *filename);
+enum err_code knowledge_check_type(
+    const char *content_type, const char *filename);
 
 /* The API's view of a source: see GET /v1/brands/{brand}/knowledge/{id}. New
  * reference. WAITS (queue position). */
@@ -45,22 +45,22 @@ json_t *knowledge_view(struct product *product, const struct source *source);
 enum err_code knowledge_explain(struct product *product,
     const struct source *source, json_t **explanation_out);
 
-enum err_code knowledge_retry(struct product *product, const char *brand,
-    const char *id);
+enum err_code knowledge_retry(
+    struct product *product, const char *brand, const char *id);
 /* Every failed source of the brand; *count_out of them were queued. */
-enum err_code knowledge_retry_failed(struct product *product,
-    const char *brand, int64_t *count_out);
+enum err_code knowledge_retry_failed(
+    struct product *product, const char *brand, int64_t *count_out);
 /* The same bytes through the pipeline again, as a new version. */
-enum err_code knowledge_reindex(struct product *product, const char *brand,
-    const char *id);
-enum err_code knowledge_cancel(struct product *product, const char *brand,
-    const char *id);
-enum err_code knowledge_delete(struct product *product, const char *brand,
-    const char *id);
+enum err_code knowledge_reindex(
+    struct product *product, const char *brand, const char *id);
+enum err_code knowledge_cancel(
+    struct product *product, const char *brand, const char *id);
+enum err_code knowledge_delete(
+    struct product *product, const char *brand, const char *id);
 
 /* Queue a job for a source's newest version. WAITS. */
-enum err_code knowledge_queue(struct product *product,
-    const struct source *source);
+enum err_code knowledge_queue(
+    struct product *product, const struct source *source);
 /* Jobs for rows that have none: pending and due, or with an expired lease.
  * Called regularly by the worker. WAITS. */
 enum err_code knowledge_reap(struct product *product, int64_t *count_out);

@@ -90,7 +90,7 @@ waiting_on(struct product *product, const struct source *source)
 	} else {
 		place = queue_place(product, source);
 		reason = nobody_reads() ? "no_worker"
-		    : place >= 0	? "queue"
+			 : place >= 0   ? "queue"
 					: "queue_message_lost";
 	}
 	return json_pack("{s:s, s:o, s:o}", "reason", reason, "queue_position",
@@ -168,10 +168,12 @@ summarise(const struct source *source, const json_t *waiting, struct buf *out)
 		break;
 	case SOURCE_PROCESSING:
 		if (reason != NULL)
-			buf_adds(out, "Its worker went away; the lease has "
-				      "expired and it is given to another one.");
+			buf_adds(out,
+			    "Its worker went away; the lease has "
+			    "expired and it is given to another one.");
 		else
-			buf_addf(out, "A worker is at step \"%s\", %lld of %lld.",
+			buf_addf(out,
+			    "A worker is at step \"%s\", %lld of %lld.",
 			    source->step, (long long)source->progress_done,
 			    (long long)source->progress_total);
 		break;
@@ -183,7 +185,8 @@ summarise(const struct source *source, const json_t *waiting, struct buf *out)
 			buf_addf(out, "Waits for its next attempt after: %s.",
 			    source->error_message);
 		else if (place >= 0)
-			buf_addf(out, "Waits in the queue, %lld jobs before it.",
+			buf_addf(out,
+			    "Waits in the queue, %lld jobs before it.",
 			    (long long)place);
 		else
 			buf_adds(out, "Its queue message is being renewed.");
@@ -197,8 +200,8 @@ summarise(const struct source *source, const json_t *waiting, struct buf *out)
 static void
 fact(json_t *facts, const char *name, json_t *value)
 {
-	json_array_append_new(facts,
-	    json_pack("{s:s, s:o}", "name", name, "value", value));
+	json_array_append_new(
+	    facts, json_pack("{s:s, s:o}", "name", name, "value", value));
 }
 
 enum err_code

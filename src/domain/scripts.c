@@ -27,10 +27,10 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	struct script_generation *previous;
-	char tried[65];	 /* the last hash that was looked at */
+	char tried[65];    /* the last hash that was looked at */
 	uint64_t tried_at; /* wall ms */
 	const char *result;
-	json_t *errors;	 /* of the last attempt */
+	json_t *errors; /* of the last attempt */
 	bool pinned;
 	bool degraded;
 } state;
@@ -84,8 +84,8 @@ read_reload_ok(void *arg)
 static json_t *
 one_problem(const char *file, int line, const char *message)
 {
-	return json_pack("{s:s, s:i, s:s}", "file", file, "line", line,
-	    "message", message);
+	return json_pack(
+	    "{s:s, s:i, s:s}", "file", file, "line", line, "message", message);
 }
 
 static json_t *
@@ -124,8 +124,7 @@ save_last_good(const struct script_generation *gen)
 	script_generation_pack(gen, &packed);
 	if (store_scripts_save(product->store, script_generation_hash(gen),
 		packed.data, packed.len) != OK)
-		log_warn("scripts.not_saved",
-		    kv_str("error", err_message()));
+		log_warn("scripts.not_saved", kv_str("error", err_message()));
 	buf_done(&packed);
 }
 
@@ -150,8 +149,8 @@ try_generation(struct script_generation *gen, const char *result)
 	if (rc != OK) {
 		json_t *errors = json_array();
 
-		json_array_append_new(errors,
-		    one_problem("", 0, err_message()));
+		json_array_append_new(
+		    errors, one_problem("", 0, err_message()));
 		reject(script_generation_hash(gen), errors);
 		script_generation_unref(before);
 		return rc;
@@ -164,7 +163,8 @@ try_generation(struct script_generation *gen, const char *result)
 	}
 	state.degraded = false;
 	pthread_mutex_unlock(&lock);
-	log_info("scripts.activated", kv_str("generation", script_generation_id(gen)),
+	log_info("scripts.activated",
+	    kv_str("generation", script_generation_id(gen)),
 	    kv_str("previous", before ? script_generation_id(before) : ""));
 	remember(script_generation_hash(gen), result, json_array());
 	return OK;
@@ -213,7 +213,7 @@ look(bool forced, bool *accepted_out)
 	if (already_tried(snapshot.gen) && !forced) {
 		pthread_mutex_lock(&lock);
 		*accepted_out = state.result != NULL &&
-		    strcmp(state.result, "rejected") != 0;
+				strcmp(state.result, "rejected") != 0;
 		pthread_mutex_unlock(&lock);
 	} else {
 		struct script_generation *active = script_active();
@@ -296,9 +296,8 @@ boot_last_good(void)
 	size_t len;
 	char *packed;
 
-	rc = product != NULL
-	    ? store_scripts_load(product->store, &packed, &len)
-	    : ERR_NOT_FOUND;
+	rc = product != NULL ? store_scripts_load(product->store, &packed, &len)
+			     : ERR_NOT_FOUND;
 	if (rc == ERR_NOT_FOUND)
 		return err_set(ERR_SCRIPT,
 		    "the scripts in %s are not usable and no last good "
@@ -441,8 +440,8 @@ scripts_check_folder(json_t **report_out)
 	enum err_code rc;
 
 	TRY(pool_run(take_snapshot, &snapshot));
-	rc = script_check_in_child(snapshot.gen, deadline_in_ms(CHECK_MS),
-	    &report);
+	rc = script_check_in_child(
+	    snapshot.gen, deadline_in_ms(CHECK_MS), &report);
 	if (rc == OK)
 		*report_out = json_pack("{s:s, s:b, s:o}", "hash",
 		    script_generation_hash(snapshot.gen), "ok",
@@ -476,8 +475,8 @@ brand_names(const struct script_generation *gen)
 		const char *name = files[i].name;
 
 		if (str_starts(name, "brands/") && !str_ends(name, "_spec.lua"))
-			json_array_append_new(list,
-			    json_stringn(name + 7, strlen(name) - 11));
+			json_array_append_new(
+			    list, json_stringn(name + 7, strlen(name) - 11));
 	}
 	return list;
 }

@@ -51,8 +51,8 @@ service_health(struct http_request *req, void *arg)
 		json_object_set_new(checks, "process", json_string("draining"));
 	if (product != NULL) {
 		add_check(checks, "store", store_ping(product->store), &ready);
-		add_check(checks, "objects", object_ping(product->objects),
-		    &ready);
+		add_check(
+		    checks, "objects", object_ping(product->objects), &ready);
 		gen = script_active();
 		add_check(checks, "scripts",
 		    gen != NULL ? OK
@@ -73,8 +73,7 @@ service_live(struct http_request *req, void *arg)
 	static const char body[] = "{\"status\":\"ok\"}";
 
 	(void)arg;
-	return http_reply(req, 200, "application/json", body,
-	    sizeof(body) - 1);
+	return http_reply(req, 200, "application/json", body, sizeof(body) - 1);
 }
 
 enum err_code

@@ -26,8 +26,8 @@
 #include "text/text.h"
 
 #define HISTORY_MESSAGES 12
-#define TOP_K		 8
-#define TERMS_MAX	 64
+#define TOP_K            8
+#define TERMS_MAX        64
 
 struct turn {
 	struct product *product;
@@ -40,9 +40,9 @@ struct turn {
 
 	struct script_session *scripts;
 	struct binding_turn binding;
-	json_t *brand;	 /* the brand module's fields */
+	json_t *brand;   /* the brand module's fields */
 	json_t *history; /* messages, oldest first */
-	json_t *route;	 /* what the brand's route() said */
+	json_t *route;   /* what the brand's route() said */
 	json_t *ledger;
 	const char *language;
 
@@ -87,8 +87,8 @@ turn_open(struct turn *turn)
 		.kv = turn->product->kv,
 	};
 	script_session_set_user(turn->scripts, &turn->binding);
-	TRY(script_module_fields(turn->scripts, SCRIPT_BRAND, request->brand,
-	    &turn->brand));
+	TRY(script_module_fields(
+	    turn->scripts, SCRIPT_BRAND, request->brand, &turn->brand));
 	turn->language =
 	    text_language(request->message, strlen(request->message));
 	turn_emit(turn, "turn.started",
@@ -151,8 +151,8 @@ turn_guard(struct turn *turn, enum guard_stage stage, const char *text,
 
 	TRY(guard_run(turn->scripts, json_object_get(turn->brand, "guardrails"),
 	    stage, &context, text, len,
-	    blocked != NULL ? blocked : "I can't help with that.",
-	    turn->ledger, text_out));
+	    blocked != NULL ? blocked : "I can't help with that.", turn->ledger,
+	    text_out));
 	emit_guards(turn, from);
 	return OK;
 }
@@ -162,8 +162,8 @@ turn_retrieve(struct turn *turn)
 {
 	const char *query = json_str(turn->route, "query");
 	const json_t *retrieval = json_object_get(turn->brand, "retrieval");
-	int64_t top_k = json_int(turn->route, "top_k",
-	    json_int(retrieval, "top_k", TOP_K));
+	int64_t top_k =
+	    json_int(turn->route, "top_k", json_int(retrieval, "top_k", TOP_K));
 	json_t *list;
 
 	if (strcmp(route_name(turn), "answer") != 0)
@@ -176,12 +176,12 @@ turn_retrieve(struct turn *turn)
 	    strlen(query), (int)top_k, NULL, &turn->hits));
 	list = json_array();
 	for (size_t i = 0; i < turn->hits.count; i++)
-		json_array_append_new(list,
-		    json_pack("{s:s, s:s, s:I, s:f}", "source_id",
-			turn->hits.items[i].source_id, "title",
-			turn->hits.items[i].title, "chunk",
-			(json_int_t)turn->hits.items[i].number, "score",
-			turn->hits.items[i].score));
+		json_array_append_new(
+		    list, json_pack("{s:s, s:s, s:I, s:f}", "source_id",
+			      turn->hits.items[i].source_id, "title",
+			      turn->hits.items[i].title, "chunk",
+			      (json_int_t)turn->hits.items[i].number, "score",
+			      turn->hits.items[i].score));
 	turn_emit(turn, "retrieval", json_pack("{s:o}", "hits", list));
 	return OK;
 }
@@ -203,14 +203,13 @@ add_term(void *arg, const struct text_token *token)
 	for (size_t i = 0; i < terms->count; i++)
 		if (strcmp(terms->tokens[i], token->text) == 0)
 			return true;
-	terms->tokens[terms->count++] =
-	    mem_strndup(token->text, token->len);
+	terms->tokens[terms->count++] = mem_strndup(token->text, token->len);
 	return terms->count < TERMS_MAX;
 }
 
 static enum err_code
-ask_model(struct turn *turn, struct terms *terms,
-    struct model_passage *passages)
+ask_model(
+    struct turn *turn, struct terms *terms, struct model_passage *passages)
 {
 	const json_t *retrieval = json_object_get(turn->brand, "retrieval");
 	const char *question = guard_text_str(turn->message);
@@ -233,8 +232,8 @@ ask_model(struct turn *turn, struct terms *terms,
 	if (json_is_number(floor))
 		ask.confidence_floor = json_number_value(floor);
 	if (ask.no_answer == NULL)
-		ask.no_answer = brand_sentence(turn->brand, "no_answer",
-		    turn->language);
+		ask.no_answer =
+		    brand_sentence(turn->brand, "no_answer", turn->language);
 	if (ask.no_answer == NULL)
 		ask.no_answer = "I don't know.";
 	text_tokens(question, strlen(question), add_term, terms);
@@ -285,16 +284,15 @@ turn_cite(struct turn *turn)
 	for (size_t i = 0; i < turn->answer.cited_count; i++) {
 		const struct search_hit *hit =
 		    &turn->hits.items[turn->answer.cited[i]];
-		json_t *one = json_pack(
-		    "{s:s, s:s, s:I, s:I, s:I, s:f, s:s}", "source_id",
-		    hit->source_id, "title", hit->title, "chunk",
+		json_t *one = json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:s}",
+		    "source_id", hit->source_id, "title", hit->title, "chunk",
 		    (json_int_t)hit->number, "start", (json_int_t)hit->start,
 		    "end", (json_int_t)hit->end, "score", hit->score, "text",
 		    hit->text);
 
 		if (hit->source_url != NULL)
-			json_object_set_new(one, "url",
-			    json_string(hit->source_url));
+			json_object_set_new(
+			    one, "url", json_string(hit->source_url));
 		json_array_append_new(turn->citations, one);
 	}
 }
@@ -309,16 +307,16 @@ turn_tone(struct turn *turn)
 	const char *text;
 
 	if (!turn->asked_model ||
-	    !script_module_has(turn->scripts, SCRIPT_BRAND,
-		turn->request->brand, "reply")) {
+	    !script_module_has(
+		turn->scripts, SCRIPT_BRAND, turn->request->brand, "reply")) {
 		json_decref(cited);
 		return OK;
 	}
 	for (size_t i = 0; i < turn->answer.cited_count; i++)
-		json_array_append_new(cited,
-		    json_pack("{s:s, s:I}", "title",
-			turn->hits.items[turn->answer.cited[i]].title,
-			"number", (json_int_t)i + 1));
+		json_array_append_new(
+		    cited, json_pack("{s:s, s:I}", "title",
+			       turn->hits.items[turn->answer.cited[i]].title,
+			       "number", (json_int_t)i + 1));
 	args = json_pack("[o, {s:s%, s:b, s:o, s:f}]",
 	    turn_view(turn, guard_text_str(turn->message)), "text",
 	    buf_str(&turn->answer.text), turn->answer.text.len, "answered",
@@ -348,8 +346,8 @@ turn_body(const struct turn *turn, const char *outcome)
 	    (json_int_t)turn->answer.prompt_tokens, "completion_tokens",
 	    (json_int_t)turn->answer.completion_tokens, "generation",
 	    script_generation_id(script_session_generation(turn->scripts)),
-	    "outcome", outcome, "answered", turn->answer.answered,
-	    "confidence", turn->answer.confidence);
+	    "outcome", outcome, "answered", turn->answer.answered, "confidence",
+	    turn->answer.confidence);
 
 	must(body != NULL);
 	return body;
@@ -418,10 +416,9 @@ turn_send(struct turn *turn, const char *outcome, json_t *answer)
 			guard_text_len(turn->reply)));
 	if (strcmp(json_str(turn->route, "route") ?: "", "handoff") == 0)
 		turn_emit(turn, "handoff",
-		    json_pack("{s:s}", "conversation_id",
-			turn->conversation->id));
-	turn_emit(turn, "usage",
-	    json_incref(json_object_get(answer, "usage")));
+		    json_pack(
+			"{s:s}", "conversation_id", turn->conversation->id));
+	turn_emit(turn, "usage", json_incref(json_object_get(answer, "usage")));
 	if (strcmp(outcome, "blocked") == 0)
 		turn_emit(turn, "blocked", json_incref(answer));
 	else
@@ -448,7 +445,8 @@ turn_fail(struct turn *turn, enum err_code rc)
 	turn->answer.cited_count = 0;
 	turn->answer.answered = false;
 	if (turn_guard(turn, GUARD_OUTPUT, fallback, strlen(fallback),
-		&turn->reply) == OK && !guard_text_blocked(turn->reply))
+		&turn->reply) == OK &&
+	    !guard_text_blocked(turn->reply))
 		return OK;
 	err_restore(&why);
 	return rc;
@@ -476,8 +474,8 @@ turn_think(struct turn *turn)
 	const char *message = turn->request->message;
 
 	TRY(turn_route(turn));
-	TRY(turn_guard(turn, GUARD_INPUT, message, strlen(message),
-	    &turn->message));
+	TRY(turn_guard(
+	    turn, GUARD_INPUT, message, strlen(message), &turn->message));
 	if (guard_text_blocked(turn->message)) {
 		turn->reply = turn->message;
 		turn->message = NULL;

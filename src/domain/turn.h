@@ -17,23 +17,23 @@
  */
 struct turn_request {
 	const char *brand;
-	const char *channel;	     /* "api", "webchat", ... */
+	const char *channel; /* "api", "webchat", ... */
 	const char *message;
-	const char *user_id;	     /* "" = anonymous */
-	const char *user_name;	     /* may be NULL */
+	const char *user_id;         /* "" = anonymous */
+	const char *user_name;       /* may be NULL */
 	const char *conversation_id; /* NULL = find or make one */
-	const char *message_id;	     /* the channel's; NULL = no de-duplication */
+	const char *message_id; /* the channel's; NULL = no de-duplication */
 	const char *idempotency_key; /* NULL = none */
-	const char *locale;	     /* may be NULL */
-	const json_t *context;	     /* object or NULL */
+	const char *locale;          /* may be NULL */
+	const json_t *context;       /* object or NULL */
 };
 
 /* Where a turn's events go: turn.started, retrieval, guard, delta, usage, then
  * exactly one of done, blocked, error. Called on the conversation's loop, which
  * need not be the caller's; `data` is borrowed. */
 struct turn_sink {
-	void (*event)(struct turn_sink *sink, const char *name,
-	    const json_t *data);
+	void (*event)(
+	    struct turn_sink *sink, const char *name, const json_t *data);
 };
 
 /*

@@ -27,7 +27,7 @@
 #include "store/store.h"
 
 #define CONVERSATION_IDLE_MS (30 * 60 * 1000)
-#define COPY_POLL_MS	     25
+#define COPY_POLL_MS         25
 
 /* A turn in flight: lives on its caller's stack, linked while it runs. */
 struct running {
@@ -149,8 +149,8 @@ errand_run(void *arg)
 	str_copy(task->request_id, sizeof(task->request_id),
 	    errand->caller->request_id);
 	str_copy(task->brand_id, sizeof(task->brand_id), running->brand);
-	memcpy(task->trace_id, errand->caller->trace_id,
-	    sizeof(task->trace_id));
+	memcpy(
+	    task->trace_id, errand->caller->trace_id, sizeof(task->trace_id));
 	memcpy(task->span_id, errand->caller->span_id, sizeof(task->span_id));
 	task->deadline_ms = errand->caller->deadline_ms;
 	pthread_mutex_lock(&lock);
@@ -216,13 +216,13 @@ check_rates(struct product *product, const struct turn_request *request,
 	enum err_code rc;
 
 	snprintf(key, sizeof(key), "turns|%s", request->brand);
-	rc = kv_take_token(product->kv, key, brand_rate, brand_rate,
-	    retry_after_ms_out);
+	rc = kv_take_token(
+	    product->kv, key, brand_rate, brand_rate, retry_after_ms_out);
 	if (rc == OK && request->user_id[0] != '\0') {
 		snprintf(key, sizeof(key), "turns|%s|%s|%.256s", request->brand,
 		    request->channel, request->user_id);
-		rc = kv_take_token(product->kv, key, user_rate, user_rate,
-		    retry_after_ms_out);
+		rc = kv_take_token(
+		    product->kv, key, user_rate, user_rate, retry_after_ms_out);
 	}
 	if (rc == ERR_RATE_LIMITED)
 		metric_count(METRIC_RATE_LIMITED, LABELS("turns"), 1);
@@ -267,8 +267,8 @@ dedup_wait(struct product *product, const char *key, const char *fingerprint,
 	enum err_code rc;
 
 	for (;;) {
-		rc = store_dedup_begin(product->store, key, fingerprint,
-		    lease_ms, &text);
+		rc = store_dedup_begin(
+		    product->store, key, fingerprint, lease_ms, &text);
 		if (rc != ERR_CONFLICT)
 			break;
 		TRY(fiber_sleep(pause));
@@ -341,8 +341,8 @@ turn_accept(struct product *product, const struct principal *who,
 		TRY(dedup_wait(product, key, fingerprint, &first));
 	if (first != NULL) {
 		metric_count(METRIC_DUPLICATES, LABELS(request->channel), 1);
-		metric_count(METRIC_TURNS, LABELS(request->brand, "duplicate"),
-		    1);
+		metric_count(
+		    METRIC_TURNS, LABELS(request->brand, "duplicate"), 1);
 		*answer_out = first;
 		*duplicate_out = true;
 		return OK;

@@ -42,8 +42,8 @@ gateway_open(struct product *product, const char *listen,
 	};
 
 	/* Lives as long as the server: to the end of the process. */
-	routes = mem_zero((own + (more ? count(more) : 0) + 1) *
-	    sizeof(*routes));
+	routes =
+	    mem_zero((own + (more ? count(more) : 0) + 1) * sizeof(*routes));
 	memcpy(routes, gateway_routes, own * sizeof(*routes));
 	for (; more != NULL && more->template != NULL; more++)
 		if (strncmp(more->template, "/v1/", 4) == 0)

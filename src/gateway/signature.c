@@ -19,8 +19,8 @@ matches(const char *secret, size_t secret_len, const struct buf *signed_text,
 
 	if (secret_len == 0)
 		return false;
-	crypto_hmac_sha256(secret, secret_len, buf_str(signed_text),
-	    signed_text->len, want);
+	crypto_hmac_sha256(
+	    secret, secret_len, buf_str(signed_text), signed_text->len, want);
 	return crypto_equal(want, given, sizeof(want));
 }
 
@@ -30,8 +30,8 @@ check_window(const char *timestamp, uint64_t now_ms)
 	uint64_t then, now = now_ms / 1000;
 
 	if (!str_to_u64(timestamp, &then))
-		return err_set(ERR_UNAUTHORIZED,
-		    "the timestamp is not in Unix seconds");
+		return err_set(
+		    ERR_UNAUTHORIZED, "the timestamp is not in Unix seconds");
 	if (then > now + WINDOW_S || then + WINDOW_S < now)
 		return err_set(ERR_UNAUTHORIZED,
 		    "the timestamp is more than %d s away", WINDOW_S);
@@ -39,8 +39,8 @@ check_window(const char *timestamp, uint64_t now_ms)
 }
 
 enum err_code
-signature_verify(const char *secrets, const char *header,
-    const char *timestamp, const char *body, size_t len, uint64_t now_ms)
+signature_verify(const char *secrets, const char *header, const char *timestamp,
+    const char *body, size_t len, uint64_t now_ms)
 {
 	uint8_t given[SHA256_SIZE];
 	const char *comma = strchr(secrets, ',');
@@ -51,8 +51,7 @@ signature_verify(const char *secrets, const char *header,
 	if (header == NULL)
 		return err_set(ERR_UNAUTHORIZED, "the signature is missing");
 	if (!str_starts(header, "sha256=") ||
-	    !crypto_unhex(header + 7, strlen(header + 7), given,
-		sizeof(given)))
+	    !crypto_unhex(header + 7, strlen(header + 7), given, sizeof(given)))
 		return err_set(ERR_UNAUTHORIZED,
 		    "the signature must be sha256= and 64 hex digits");
 	if (timestamp != NULL)

@@ -38,13 +38,13 @@ read_error(const struct http_call_reply *reply, const json_t *body,
 	char retry_after[16];
 	uint64_t seconds;
 
-	if (http_call_header(reply, "retry-after", retry_after,
-		sizeof(retry_after)) && str_to_u64(retry_after, &seconds))
+	if (http_call_header(
+		reply, "retry-after", retry_after, sizeof(retry_after)) &&
+	    str_to_u64(retry_after, &seconds))
 		*retry_after_ms_out = seconds * 1000;
 	if (code == NULL || reply->status == 401 || reply->status == 403)
-		return err_set(ERR_UPSTREAM,
-		    "the orchestrator answered %d: %s", reply->status,
-		    message ? message : "no reason");
+		return err_set(ERR_UPSTREAM, "the orchestrator answered %d: %s",
+		    reply->status, message ? message : "no reason");
 	return err_set(err_from_name(code), "%s", message ? message : code);
 }
 
@@ -73,8 +73,8 @@ call(const char *url, const char *const *headers, const json_t *body,
 		rc = read_error(&reply, answer, retry_after_ms_out);
 	else if (rc != OK)
 		rc = err_set(ERR_UPSTREAM, "the orchestrator sent no JSON");
-	*duplicate_out = http_call_header(&reply, "idempotency-replayed",
-	    replayed, sizeof(replayed));
+	*duplicate_out = http_call_header(
+	    &reply, "idempotency-replayed", replayed, sizeof(replayed));
 	http_call_reply_done(&reply);
 	if (rc == OK)
 		*answer_out = answer;
@@ -102,8 +102,8 @@ ask_http(const struct turn_request *request, json_t **answer_out,
 	snprintf(auth, sizeof(auth), "Authorization: Bearer %.400s", key);
 	url = mem_printf("%s/v1/brands/%s/turns",
 	    config_str(CFG_ORCHESTRATOR_URL), request->brand);
-	rc = call(url, headers, body, answer_out, duplicate_out,
-	    retry_after_ms_out);
+	rc = call(
+	    url, headers, body, answer_out, duplicate_out, retry_after_ms_out);
 	mem_free(url);
 	return rc;
 }
@@ -117,8 +117,8 @@ upstream_turn(struct product *product, const struct turn_request *request,
 
 	*retry_after_ms_out = 0;
 	if (product == NULL)
-		return ask_http(request, answer_out, duplicate_out,
-		    retry_after_ms_out);
+		return ask_http(
+		    request, answer_out, duplicate_out, retry_after_ms_out);
 	return turn_accept(product, &gateway, request, NULL, answer_out,
 	    duplicate_out, retry_after_ms_out);
 }

@@ -89,9 +89,9 @@ webhook_verify(struct http_request *req, struct webhook *hook)
 static enum err_code
 webhook_parse(struct webhook *hook)
 {
-	json_auto json_t *args = json_pack("[{s:O, s:{}, s:s, s:s}]", "body",
-	    hook->body, "headers", "path_brand", hook->brand, "channel",
-	    hook->channel);
+	json_auto json_t *args =
+	    json_pack("[{s:O, s:{}, s:s, s:s}]", "body", hook->body, "headers",
+		"path_brand", hook->brand, "channel", hook->channel);
 
 	TRY(script_session_open(hook->brand, NULL, NULL, &hook->scripts));
 	return script_call(hook->scripts, SCRIPT_CHANNEL, hook->channel,
@@ -119,8 +119,7 @@ webhook_message(const struct webhook *hook, struct turn_request *request)
 		.locale = json_str(message, "locale"),
 	};
 	if (request->message == NULL || request->message_id == NULL)
-		return err_set(ERR_INVALID,
-		    "a message needs an id and a text");
+		return err_set(ERR_INVALID, "a message needs an id and a text");
 	if (request->user_id == NULL)
 		request->user_id = "";
 	return OK;
@@ -171,8 +170,7 @@ scan(struct webhook *hook, const json_t *guardrails, const json_t *known,
 		return OK;
 	}
 	if (json_is_array(value)) {
-		json_array_foreach(value, i, item)
-		{
+		json_array_foreach (value, i, item) {
 			TRY(scan(hook, guardrails, known, item, &instead));
 			if (instead != NULL)
 				json_array_set_new(value, i, instead);
@@ -203,11 +201,11 @@ collect(const json_t *value, json_t *known)
 	size_t i;
 
 	if (json_is_string(value))
-		json_object_set_new(known, json_string_value(value),
-		    json_true());
-	json_object_foreach((json_t *)(uintptr_t)value, key, item)
+		json_object_set_new(
+		    known, json_string_value(value), json_true());
+	json_object_foreach ((json_t *)(uintptr_t)value, key, item)
 		collect(item, known);
-	json_array_foreach(value, i, item)
+	json_array_foreach (value, i, item)
 		collect(item, known);
 }
 
@@ -218,8 +216,8 @@ webhook_scan(struct webhook *hook, const char *message_id)
 	json_auto json_t *known = json_object();
 	json_t *none = NULL;
 
-	TRY(script_module_fields(hook->scripts, SCRIPT_BRAND, hook->brand,
-	    &fields));
+	TRY(script_module_fields(
+	    hook->scripts, SCRIPT_BRAND, hook->brand, &fields));
 	collect(hook->answer, known);
 	json_object_set_new(known, message_id, json_true());
 	return scan(hook, json_object_get(fields, "guardrails"), known,

@@ -57,7 +57,7 @@ is_due(const json_t *fields, enum guard_stage stage)
 	size_t i;
 	json_t *name;
 
-	json_array_foreach(stages, i, name)
+	json_array_foreach (stages, i, name)
 		if (json_is_string(name) &&
 		    strcmp(json_string_value(name), stage_names[stage]) == 0)
 			return true;
@@ -88,8 +88,8 @@ read_verdict(const json_t *value, struct verdict *verdict_out)
 		return err_set(ERR_SCRIPT, "the verdict has no action");
 	if (strcmp(action, "rewrite") == 0) {
 		if (text == NULL)
-			return err_set(ERR_SCRIPT,
-			    "a rewrite verdict needs a text");
+			return err_set(
+			    ERR_SCRIPT, "a rewrite verdict needs a text");
 		verdict_out->action = REWRITE;
 		verdict_out->text = mem_strdup(text);
 	} else if (strcmp(action, "block") == 0) {
@@ -112,8 +112,7 @@ settings_of(const json_t *fields, const json_t *entry)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(schema, key, value)
-	{
+	json_object_foreach (schema, key, value) {
 		json_t *fallback = json_object_get(value, "default");
 
 		if (fallback != NULL)
@@ -131,17 +130,17 @@ ask(struct script_session *session, const char *name, const json_t *fields,
     struct verdict *verdict_out)
 {
 	json_auto json_t *result = NULL;
-	json_auto json_t *args = json_pack(
-	    "[{s:s%, s:s, s:s, s:s, s:s}, o]", "text", now->text, now->len,
-	    "stage", stage_names[stage], "brand", script_session_brand(session),
-	    "language", context->language ? context->language : "und",
-	    "user_id", context->user_id ? context->user_id : "",
+	json_auto json_t *args = json_pack("[{s:s%, s:s, s:s, s:s, s:s}, o]",
+	    "text", now->text, now->len, "stage", stage_names[stage], "brand",
+	    script_session_brand(session), "language",
+	    context->language ? context->language : "und", "user_id",
+	    context->user_id ? context->user_id : "",
 	    settings_of(fields, entry));
 
 	if (args == NULL)
 		return err_set(ERR_INVALID, "the text is not valid UTF-8");
-	TRY(script_call(session, SCRIPT_GUARDRAIL, name, "check", args,
-	    &result));
+	TRY(script_call(
+	    session, SCRIPT_GUARDRAIL, name, "check", args, &result));
 	return read_verdict(result, verdict_out);
 }
 
@@ -197,8 +196,7 @@ apply(struct guard_text *now, const struct verdict *verdict,
 		return;
 	}
 	now->blocked = true;
-	now->reason =
-	    mem_strdup(verdict->reason ? verdict->reason : "blocked");
+	now->reason = mem_strdup(verdict->reason ? verdict->reason : "blocked");
 }
 
 static enum err_code
@@ -249,10 +247,9 @@ guard_run(struct script_session *session, const json_t *guardrails,
 
 	now->text = mem_strndup(text, len);
 	now->len = len;
-	json_array_foreach(guardrails, i, entry)
-	{
-		enum err_code rc = run_one(session, entry, stage, context,
-		    blocked_text, ledger, now);
+	json_array_foreach (guardrails, i, entry) {
+		enum err_code rc = run_one(
+		    session, entry, stage, context, blocked_text, ledger, now);
 
 		if (rc != OK) {
 			guard_text_free(now);

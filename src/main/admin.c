@@ -103,14 +103,13 @@ command_scripts(int argc, char **argv)
 
 	if (command_options(argc, argv, specs, &count) && count == 1) {
 		if (strcmp(argv[0], "wait") == 0 && admin.hash != NULL)
-			return command_setup()
-			    ? client_run(scripts_wait, NULL)
-			    : 1;
+			return command_setup() ? client_run(scripts_wait, NULL)
+					       : 1;
 		for (size_t i = 0; i < 5; i++)
 			if (strcmp(argv[0], verbs[i]) == 0)
 				return command_setup()
-				    ? client_run(scripts_verb, argv[0])
-				    : 1;
+					   ? client_run(scripts_verb, argv[0])
+					   : 1;
 	}
 	fputs("usage: xin scripts status | reload | rollback | pin | unpin | "
 	      "wait --hash HASH [--timeout SECONDS]\n",
@@ -127,8 +126,8 @@ keys_add(void *arg)
 	(void)arg;
 	for (int i = 2; i < admin.count; i++)
 		json_array_append_new(scopes, json_string(admin.words[i]));
-	body = json_pack("{s:s, s:o}", "name", admin.words[1], "scopes",
-	    scopes);
+	body =
+	    json_pack("{s:s, s:o}", "name", admin.words[1], "scopes", scopes);
 	TRY(client_json("POST", "/v1/keys", body, &answer));
 	return print(answer);
 }

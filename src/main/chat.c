@@ -48,16 +48,16 @@ show(const json_t *answer)
 	size_t i;
 
 	puts(json_str(answer, "reply") ?: "");
-	json_array_foreach(citations, i, item)
+	json_array_foreach (citations, i, item)
 		printf("  [%zu] %s (%s)\n", i + 1, json_str(item, "title"),
 		    json_str(item, "source_id"));
-	json_array_foreach(guards, i, item)
-	{
+	json_array_foreach (guards, i, item) {
 		const char *action = json_str(item, "action") ?: "";
 
 		if (strcmp(action, "allow") != 0)
-			printf("  guard %s: %s at %s\n", json_str(item, "guard"),
-			    action, json_str(item, "stage"));
+			printf("  guard %s: %s at %s\n",
+			    json_str(item, "guard"), action,
+			    json_str(item, "stage"));
 	}
 	fflush(stdout);
 }
@@ -68,8 +68,7 @@ say(const char *line)
 	json_auto json_t *answer = NULL;
 	json_auto json_t *body = json_pack("{s:s, s:{s:s}, s:s, s:s?}",
 	    "message", line, "user", "id", chat.user, "channel", "cli",
-	    "conversation_id",
-	    chat.conversation[0] ? chat.conversation : NULL);
+	    "conversation_id", chat.conversation[0] ? chat.conversation : NULL);
 	char path[128];
 
 	if (body == NULL)

@@ -37,8 +37,8 @@ read_packed(void *arg)
 	while ((n = fread(piece, 1, sizeof(piece), stdin)) > 0 && !data.full)
 		buf_add(&data, piece, n);
 	rc = data.full
-	    ? err_set(ERR_TOO_LARGE, "the scripts are over 80 MiB")
-	    : script_generation_unpack(data.data, data.len, &check.gen);
+		 ? err_set(ERR_TOO_LARGE, "the scripts are over 80 MiB")
+		 : script_generation_unpack(data.data, data.len, &check.gen);
 	buf_done(&data);
 	return rc;
 }

@@ -13,7 +13,7 @@
 #include "fiber/loop.h"
 #include "main/command.h"
 
-#define CALL_MS	  120000
+#define CALL_MS   120000
 #define REPLY_MAX ((size_t)16 << 20)
 
 static bool
@@ -35,7 +35,8 @@ take_option(int argc, char **argv, int *at, const struct option_spec *specs)
 			return true;
 		}
 		if (*at + 1 >= argc) {
-			fprintf(stderr, "xin: --%s needs a value\n", specs->name);
+			fprintf(
+			    stderr, "xin: --%s needs a value\n", specs->name);
 			return false;
 		}
 		*specs->value_out = argv[++*at];
@@ -46,8 +47,8 @@ take_option(int argc, char **argv, int *at, const struct option_spec *specs)
 }
 
 bool
-command_options(int argc, char **argv, const struct option_spec *specs,
-    int *count_out)
+command_options(
+    int argc, char **argv, const struct option_spec *specs, int *count_out)
 {
 	int count = 0;
 
@@ -91,15 +92,15 @@ read_answer(const struct http_call_reply *reply, json_t **answer_out)
 		return OK;
 	}
 	if (json_parse(buf_str(&reply->body), reply->body.len, &answer) != OK)
-		return err_set(ERR_UPSTREAM, "HTTP %d without JSON",
-		    reply->status);
+		return err_set(
+		    ERR_UPSTREAM, "HTTP %d without JSON", reply->status);
 	error = json_object_get(answer, "error");
 	if (reply->status >= 400 && json_is_object(error)) {
-		enum err_code rc = err_set(
-		    err_from_name(json_str(error, "code") ?: ""),
-		    "%s (HTTP %d, request %s)",
-		    json_str(error, "message") ?: "no reason", reply->status,
-		    json_str(error, "request_id") ?: "?");
+		enum err_code rc =
+		    err_set(err_from_name(json_str(error, "code") ?: ""),
+			"%s (HTTP %d, request %s)",
+			json_str(error, "message") ?: "no reason",
+			reply->status, json_str(error, "request_id") ?: "?");
 
 		json_decref(answer);
 		return rc;

@@ -21,14 +21,14 @@ int command_keys(int argc, char **argv);
 
 /* Options in `--name value` or `--name=value` form. */
 struct option_spec {
-	const char *name; /* without the dashes */
+	const char *name;       /* without the dashes */
 	const char **value_out; /* takes a value; or */
-	bool *flag_out;	  /* is a flag */
+	bool *flag_out;         /* is a flag */
 };
 /* Moves what is no option to argv[0..*count_out]. False after a message on
  * stderr. */
-bool command_options(int argc, char **argv, const struct option_spec *specs,
-    int *count_out);
+bool command_options(
+    int argc, char **argv, const struct option_spec *specs, int *count_out);
 /* Print the recorded error for people; returns 1. */
 int command_fail(enum err_code rc);
 /* Load settings and set the log to stderr, warnings only. False after a

@@ -20,8 +20,8 @@
 #include "main/command.h"
 #include "net/url.h"
 
-#define FILE_MAX    ((off_t)100 << 20)
-#define FOLLOW_MS   250
+#define FILE_MAX      ((off_t)100 << 20)
+#define FOLLOW_MS     250
 #define FOLLOW_MAX_MS (60 * 60 * 1000)
 
 struct document {
@@ -42,8 +42,7 @@ static struct {
 static void
 add_document(const char *path, const char *external_id)
 {
-	job.items =
-	    mem_resize(job.items, (job.count + 1) * sizeof(*job.items));
+	job.items = mem_resize(job.items, (job.count + 1) * sizeof(*job.items));
 	job.items[job.count] = (struct document){ 0 };
 	job.items[job.count].path = mem_strdup(path);
 	job.items[job.count].external_id = mem_strdup(external_id);
@@ -109,8 +108,8 @@ read_file(void *arg)
 }
 
 static void
-add_field(struct buf *body, const char *boundary, const char *name,
-    const char *value)
+add_field(
+    struct buf *body, const char *boundary, const char *name, const char *value)
 {
 	buf_addf(body,
 	    "--%s\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n",
@@ -149,16 +148,16 @@ upload(struct document *doc)
 		    boundary);
 		snprintf(path, sizeof(path), "/v1/brands/%.63s/knowledge%s",
 		    job.brand, job.force ? "?force=true" : "");
-		rc = client_call("POST", path, type, body.data, body.len,
-		    &answer);
+		rc = client_call(
+		    "POST", path, type, body.data, body.len, &answer);
 	}
 	buf_done(&data);
 	buf_done(&body);
 	if (rc != OK)
 		return rc;
 	str_copy(doc->id, sizeof(doc->id), json_str(answer, "id") ?: "");
-	str_copy(doc->status, sizeof(doc->status),
-	    json_str(answer, "status") ?: "");
+	str_copy(
+	    doc->status, sizeof(doc->status), json_str(answer, "status") ?: "");
 	return OK;
 }
 
@@ -166,7 +165,7 @@ static bool
 has_ended(const struct document *doc)
 {
 	return strcmp(doc->status, "pending") != 0 &&
-	    strcmp(doc->status, "processing") != 0;
+	       strcmp(doc->status, "processing") != 0;
 }
 
 static void
@@ -193,8 +192,8 @@ follow(struct document *doc, bool *ended_out)
 	snprintf(path, sizeof(path), "/v1/brands/%.63s/knowledge/%s", job.brand,
 	    doc->id);
 	TRY(client_json("GET", path, NULL, &view));
-	str_copy(doc->status, sizeof(doc->status),
-	    json_str(view, "status") ?: "");
+	str_copy(
+	    doc->status, sizeof(doc->status), json_str(view, "status") ?: "");
 	*ended_out = has_ended(doc);
 	if (*ended_out)
 		show(doc, view);
@@ -221,8 +220,8 @@ follow_all(size_t *open)
 				break; /* the queue is in order: wait for it */
 		}
 		if (isatty(2) && *open > 0)
-			fprintf(stderr, "\r%zu of %zu documents to go ",
-			    *open, job.count);
+			fprintf(stderr, "\r%zu of %zu documents to go ", *open,
+			    job.count);
 		if (rc == OK && *open > 0)
 			rc = fiber_sleep(FOLLOW_MS);
 	}
@@ -269,8 +268,8 @@ command_ingest(int argc, char **argv)
 
 	job.brand = "default";
 	if (!command_options(argc, argv, specs, &count) || count == 0) {
-		fputs("usage: xin ingest FILE|FOLDER... --brand BRAND\n",
-		    stderr);
+		fputs(
+		    "usage: xin ingest FILE|FOLDER... --brand BRAND\n", stderr);
 		return 2;
 	}
 	if (!command_setup())

@@ -29,8 +29,7 @@ static const struct command {
 	    "xin scripts status | wait --hash HASH [--timeout SECONDS] | "
 	    "reload | rollback | pin | unpin",
 	    "Ask about, and steer, the script generations of a service." },
-	{ "keys", command_keys,
-	    "xin keys list | add NAME SCOPE... | revoke ID",
+	{ "keys", command_keys, "xin keys list | add NAME SCOPE... | revoke ID",
 	    "API keys of a running service." },
 	{ 0 },
 };
@@ -51,7 +50,8 @@ static bool
 asks_for_help(int argc, char **argv)
 {
 	for (int i = 0; i < argc; i++)
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+		if (strcmp(argv[i], "--help") == 0 ||
+		    strcmp(argv[i], "-h") == 0)
 			return true;
 	return false;
 }

@@ -59,7 +59,7 @@ is_loopback(const char *listen)
 	if (url_host_port(listen, host, sizeof(host), &port) != OK)
 		return false;
 	return str_starts(host, "127.") || strcmp(host, "::1") == 0 ||
-	    strcmp(host, "localhost") == 0;
+	       strcmp(host, "localhost") == 0;
 }
 
 static const char *
@@ -120,7 +120,7 @@ read_cpu(void *arg)
 	(void)arg;
 	getrusage(RUSAGE_SELF, &used);
 	return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-	    (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+	       (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
 static double
@@ -133,12 +133,12 @@ read_one(void *arg)
 static void
 show_process(void)
 {
-	metric_gauge_read(METRIC_RSS, SERVICE_NONE, METRIC_NO_LABELS, read_rss,
-	    NULL);
-	metric_gauge_read(METRIC_CPU, SERVICE_NONE, METRIC_NO_LABELS, read_cpu,
-	    NULL);
-	metric_gauge_read(METRIC_BUILD, SERVICE_NONE, LABELS(XIN_VERSION),
-	    read_one, NULL);
+	metric_gauge_read(
+	    METRIC_RSS, SERVICE_NONE, METRIC_NO_LABELS, read_rss, NULL);
+	metric_gauge_read(
+	    METRIC_CPU, SERVICE_NONE, METRIC_NO_LABELS, read_cpu, NULL);
+	metric_gauge_read(
+	    METRIC_BUILD, SERVICE_NONE, LABELS(XIN_VERSION), read_one, NULL);
 }
 
 static enum err_code
@@ -292,8 +292,8 @@ start_serve(void)
 	TRY(scripts_start(&house.product));
 	TRY(worker_start(&house.product));
 	house.worker = true;
-	TRY(orchestrator_open(&house.product, listens.orchestrator,
-	    &house.orchestrator));
+	TRY(orchestrator_open(
+	    &house.product, listens.orchestrator, &house.orchestrator));
 	TRY(gateway_open(&house.product, listens.gateway, orchestrator_routes,
 	    orchestrator_before, &house.gateway));
 	TRY(open_exporters(&house.product, true));
@@ -383,7 +383,8 @@ run(const char *name, enum err_code (*start)(void))
 	sigset_t signals;
 	enum err_code rc;
 
-	/* Before any thread, so that all inherit it: main's sigwait gets them. */
+	/* Before any thread, so that all inherit it: main's sigwait gets them.
+	 */
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);

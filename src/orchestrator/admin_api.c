@@ -40,8 +40,7 @@ read_scopes(const json_t *body, char *out, size_t size)
 	if (!json_is_array(scopes))
 		return err_set(ERR_INVALID, "\"scopes\" must be a list");
 	out[0] = '\0';
-	json_array_foreach(scopes, i, scope)
-	{
+	json_array_foreach (scopes, i, scope) {
 		const char *text = json_string_value(scope);
 
 		if (text == NULL || strchr(text, ' ') != NULL)
@@ -71,8 +70,8 @@ HANDLER(api__keys_add)
 	TRY(json_field_str(body, "name", true, 100, &name));
 	TRY(read_scopes(body, scopes, sizeof(scopes)));
 	TRY(auth_key_new(product, name, scopes, key, id));
-	TRY(store_audit(product->store, api__who(req)->key_id, "key.add", id,
-	    scopes));
+	TRY(store_audit(
+	    product->store, api__who(req)->key_id, "key.add", id, scopes));
 	answer = json_pack("{s:s, s:s, s:s, s:O}", "id", id, "key", key, "name",
 	    name, "scopes", json_object_get(body, "scopes"));
 	return http_reply_json(req, 201, answer);
@@ -85,8 +84,8 @@ HANDLER(api__keys_revoke)
 
 	TRY(auth_admin(api__who(req)));
 	TRY(store_key_revoke(product->store, id));
-	TRY(store_audit(product->store, api__who(req)->key_id, "key.revoke", id,
-	    ""));
+	TRY(store_audit(
+	    product->store, api__who(req)->key_id, "key.revoke", id, ""));
 	return http_reply(req, 204, NULL, NULL, 0);
 }
 
@@ -118,8 +117,8 @@ HANDLER(api__scripts_check)
 static enum err_code
 audit(struct http_request *req, struct product *product, const char *action)
 {
-	return store_audit(product->store, api__who(req)->key_id, action,
-	    "scripts", "");
+	return store_audit(
+	    product->store, api__who(req)->key_id, action, "scripts", "");
 }
 
 HANDLER(api__scripts_reload)

@@ -11,17 +11,17 @@
 /* The caller, set by orchestrator_before. */
 const struct principal *api__who(const struct http_request *req);
 /* The path's brand, which exists and which the caller may use so. */
-enum err_code api__brand(struct http_request *req, enum auth_need need,
-    const char **brand_out);
+enum err_code api__brand(
+    struct http_request *req, enum auth_need need, const char **brand_out);
 /* ?limit= (1..200, default 50). */
 enum err_code api__limit(const struct http_request *req, int *limit_out);
 /* {"items":[...],"next_cursor":...}; takes over `items`. */
-enum err_code api__reply_page(struct http_request *req, json_t *items,
-    const char *next);
+enum err_code api__reply_page(
+    struct http_request *req, json_t *items, const char *next);
 
 #define HANDLER(name)                                                          \
-	enum err_code name(struct http_request *req,                           \
-	    __attribute__((unused)) void *arg)
+	enum err_code name(                                                    \
+	    struct http_request *req, __attribute__((unused)) void *arg)
 HANDLER(api__knowledge_post);
 HANDLER(api__knowledge_put);
 HANDLER(api__knowledge_list);

@@ -37,8 +37,8 @@ reply_embedded(struct http_request *req, const char *path)
 	http_set_header(req, "X-Content-Type-Options", "nosniff");
 	http_set_header(req, "Referrer-Policy", "no-referrer");
 	http_set_header(req, "Cache-Control", "no-cache");
-	return http_reply(req, 200, type_of(path), file->data,
-	    (size_t)file->len);
+	return http_reply(
+	    req, 200, type_of(path), file->data, (size_t)file->len);
 }
 
 HANDLER(api__console)
@@ -52,8 +52,8 @@ HANDLER(api__console_file)
 	char path[128];
 
 	(void)arg;
-	snprintf(path, sizeof(path), "src/console/%.64s",
-	    http_param(req, "file"));
+	snprintf(
+	    path, sizeof(path), "src/console/%.64s", http_param(req, "file"));
 	return reply_embedded(req, path);
 }
 

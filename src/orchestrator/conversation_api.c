@@ -33,8 +33,8 @@ reply_conversation(struct http_request *req, struct product *product,
 	json_auto json_t *view = NULL;
 	char created[CLOCK_RFC3339_SIZE], updated[CLOCK_RFC3339_SIZE];
 
-	TRY(store_conversation_get(product->store, brand, http_param(req, "id"),
-	    &conversation));
+	TRY(store_conversation_get(
+	    product->store, brand, http_param(req, "id"), &conversation));
 	clock_rfc3339((uint64_t)conversation.created_at, created);
 	clock_rfc3339((uint64_t)conversation.updated_at, updated);
 	view = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s}", "id",
@@ -66,8 +66,8 @@ HANDLER(api__conversation_messages)
 
 	TRY(api__brand(req, AUTH_TURNS, &brand));
 	TRY(api__limit(req, &limit));
-	TRY(store_conversation_get(product->store, brand, http_param(req, "id"),
-	    &conversation));
+	TRY(store_conversation_get(
+	    product->store, brand, http_param(req, "id"), &conversation));
 	conversation_done(&conversation);
 	TRY(store_messages(product->store, brand, http_param(req, "id"),
 	    http_query(req, "cursor"), limit, &items, &next));
@@ -77,14 +77,14 @@ HANDLER(api__conversation_messages)
 }
 
 static enum err_code
-set_status(struct http_request *req, struct product *product,
-    const char *status)
+set_status(
+    struct http_request *req, struct product *product, const char *status)
 {
 	const char *brand;
 
 	TRY(api__brand(req, AUTH_TURNS, &brand));
-	TRY(store_conversation_status(product->store, brand,
-	    http_param(req, "id"), status));
+	TRY(store_conversation_status(
+	    product->store, brand, http_param(req, "id"), status));
 	return reply_conversation(req, product, brand, 200);
 }
 

@@ -12,7 +12,7 @@
 #include "search/search.h"
 
 #define EVENTS_POLL_MS 200
-#define PING_MS	       10000
+#define PING_MS        10000
 #define EVENTS_MAX_MS  (30 * 60 * 1000)
 
 static enum err_code
@@ -37,8 +37,8 @@ HANDLER(api__knowledge_get)
 	int status = 200;
 
 	TRY(api__brand(req, AUTH_KNOWLEDGE, &brand));
-	TRY(store_source_get(product->store, brand, http_param(req, "id"),
-	    &source));
+	TRY(store_source_get(
+	    product->store, brand, http_param(req, "id"), &source));
 	view = knowledge_view(product, &source);
 	if (str_eq(http_query(req, "require"), "ready") &&
 	    source.status != SOURCE_READY)
@@ -72,8 +72,8 @@ HANDLER(api__knowledge_list)
 	    &list));
 	items = json_array();
 	for (size_t i = 0; i < list.count; i++)
-		json_array_append_new(items,
-		    knowledge_view(product, &list.items[i]));
+		json_array_append_new(
+		    items, knowledge_view(product, &list.items[i]));
 	rc = api__reply_page(req, items, list.next_cursor);
 	source_list_done(&list);
 	return rc;
@@ -83,8 +83,8 @@ static bool
 has_ended(const struct source *source)
 {
 	return source->status == SOURCE_READY ||
-	    source->status == SOURCE_FAILED ||
-	    source->status == SOURCE_CANCELLED;
+	       source->status == SOURCE_FAILED ||
+	       source->status == SOURCE_CANCELLED;
 }
 
 /* One look: an event when something changed; *ended_out after the last. */
@@ -105,10 +105,10 @@ send_change(struct http_request *req, struct product *product,
 	if (*last == NULL || strcmp(*last, text) != 0) {
 		rc = http_sse_send(req, "status", NULL, text);
 		if (rc == OK && source.status == SOURCE_PROCESSING) {
-			json_auto json_t *progress = json_pack(
-			    "{s:s, s:I, s:I}", "step", source.step, "done",
-			    (json_int_t)source.progress_done, "total",
-			    (json_int_t)source.progress_total);
+			json_auto json_t *progress =
+			    json_pack("{s:s, s:I, s:I}", "step", source.step,
+				"done", (json_int_t)source.progress_done,
+				"total", (json_int_t)source.progress_total);
 			char *step = json_text(progress);
 
 			rc = http_sse_send(req, "progress", NULL, step);
@@ -158,8 +158,8 @@ HANDLER(api__knowledge_events)
 	}
 	mem_free(last);
 	if (rc == ERR_NOT_FOUND) /* deleted while we looked */
-		rc = http_sse_send(req, "error", NULL,
-		    "{\"status\":\"deleted\"}");
+		rc = http_sse_send(
+		    req, "error", NULL, "{\"status\":\"deleted\"}");
 	return rc == OK ? http_stream_end(req) : rc;
 }
 
@@ -172,8 +172,8 @@ HANDLER(api__knowledge_explain)
 	enum err_code rc;
 
 	TRY(api__brand(req, AUTH_KNOWLEDGE, &brand));
-	TRY(store_source_get(product->store, brand, http_param(req, "id"),
-	    &source));
+	TRY(store_source_get(
+	    product->store, brand, http_param(req, "id"), &source));
 	rc = knowledge_explain(product, &source, &explanation);
 	source_done(&source);
 	if (rc != OK)
@@ -181,8 +181,8 @@ HANDLER(api__knowledge_explain)
 	return http_reply_json(req, 200, explanation);
 }
 
-typedef enum err_code (*verb_fn)(struct product *product, const char *brand,
-    const char *id);
+typedef enum err_code (*verb_fn)(
+    struct product *product, const char *brand, const char *id);
 
 static enum err_code
 do_verb(struct http_request *req, struct product *product, verb_fn verb)
@@ -237,13 +237,13 @@ static json_t *
 hit_json(const struct search_hit *hit)
 {
 	json_error_t error;
-	json_t *metadata = hit->metadata
-	    ? json_loads(hit->metadata, 0, &error)
-	    : NULL;
+	json_t *metadata =
+	    hit->metadata ? json_loads(hit->metadata, 0, &error) : NULL;
 
 	return json_pack("{s:o, s:s, s:I, s:f, s:f, s:s, s:s, s:s, s:I, s:I, "
 			 "s:s?, s:o}",
-	    "id", json_sprintf("%s:%lld", hit->source_id, (long long)hit->number),
+	    "id",
+	    json_sprintf("%s:%lld", hit->source_id, (long long)hit->number),
 	    "source_id", hit->source_id, "chunk", (json_int_t)hit->number,
 	    "score", hit->score, "coverage", hit->coverage, "title", hit->title,
 	    "text", hit->text, "heading", hit->heading ? hit->heading : "",

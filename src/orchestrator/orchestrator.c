@@ -92,8 +92,8 @@ api__who(const struct http_request *req)
 }
 
 enum err_code
-api__brand(struct http_request *req, enum auth_need need,
-    const char **brand_out)
+api__brand(
+    struct http_request *req, enum auth_need need, const char **brand_out)
 {
 	const char *brand = http_param(req, "brand_id");
 
@@ -110,8 +110,8 @@ api__limit(const struct http_request *req, int *limit_out)
 	const char *text = http_query(req, "limit");
 	uint64_t limit = 50;
 
-	if (text != NULL && (!str_to_u64(text, &limit) || limit < 1 ||
-				limit > 200))
+	if (text != NULL &&
+	    (!str_to_u64(text, &limit) || limit < 1 || limit > 200))
 		return err_set(ERR_INVALID, "limit must be from 1 to 200");
 	*limit_out = (int)limit;
 	return OK;
@@ -120,8 +120,8 @@ api__limit(const struct http_request *req, int *limit_out)
 enum err_code
 api__reply_page(struct http_request *req, json_t *items, const char *next)
 {
-	json_auto json_t *page = json_pack("{s:o, s:s?}", "items", items,
-	    "next_cursor", next);
+	json_auto json_t *page =
+	    json_pack("{s:o, s:s?}", "items", items, "next_cursor", next);
 
 	return http_reply_json(req, 200, page);
 }
@@ -137,7 +137,7 @@ orchestrator_open(struct product *product, const char *listen,
 		.arg = product,
 		.before = orchestrator_before,
 		.check_host = product->open_access &&
-		    strcmp(config_str(CFG_AUTH), "open") != 0,
+			      strcmp(config_str(CFG_AUTH), "open") != 0,
 	};
 
 	return http_server_open(&options, server_out);

@@ -125,10 +125,10 @@ send_last(struct http_request *req, struct stream *stream, int *number)
 		return OK; /* the turn sent it */
 	buf_init(&data, 0);
 	if (stream->rc == OK) {
-		event.name = str_eq(json_str(stream->answer, "outcome"),
-				 "blocked")
-		    ? "blocked"
-		    : "done";
+		event.name =
+		    str_eq(json_str(stream->answer, "outcome"), "blocked")
+			? "blocked"
+			: "done";
 		json_write(stream->answer, &data);
 	} else {
 		error_data(stream, &data);
@@ -151,8 +151,8 @@ pump(struct http_request *req, struct stream *stream)
 		if (event == NULL) {
 			if (stream->ended)
 				break;
-			rc = fiber_cond_wait(&stream->arrived,
-			    deadline_in_ms(PING_MS));
+			rc = fiber_cond_wait(
+			    &stream->arrived, deadline_in_ms(PING_MS));
 			if (rc == ERR_DEADLINE)
 				rc = http_sse_ping(req);
 			continue;
@@ -255,8 +255,8 @@ answer_whole(struct http_request *req, struct product *product,
 }
 
 static enum err_code
-read_request(struct http_request *req, const json_t *body,
-    struct turn_request *request)
+read_request(
+    struct http_request *req, const json_t *body, struct turn_request *request)
 {
 	static const char *const known[] = { "message", "conversation_id",
 		"user", "stream", "context", "locale", "channel", "message_id",
@@ -267,12 +267,12 @@ read_request(struct http_request *req, const json_t *body,
 	TRY(json_only_keys(body, known));
 	TRY(json_field_str(body, "message", true,
 	    (size_t)config_int(CFG_MAX_MESSAGE_BYTES), &request->message));
-	TRY(json_field_str(body, "conversation_id", false, 64,
-	    &request->conversation_id));
+	TRY(json_field_str(
+	    body, "conversation_id", false, 64, &request->conversation_id));
 	TRY(json_field_str(body, "locale", false, 35, &request->locale));
 	TRY(json_field_str(body, "channel", false, 63, &request->channel));
-	TRY(json_field_str(body, "message_id", false, 256,
-	    &request->message_id));
+	TRY(json_field_str(
+	    body, "message_id", false, 256, &request->message_id));
 	if (user != NULL && !json_is_object(user) && !json_is_null(user))
 		return err_set(ERR_INVALID, "\"user\" must be an object");
 	TRY(json_field_str(user, "id", false, 256, &request->user_id));
@@ -289,7 +289,8 @@ read_request(struct http_request *req, const json_t *body,
 	request->idempotency_key = http_header(req, "idempotency-key");
 	if (request->idempotency_key != NULL &&
 	    strlen(request->idempotency_key) > 255)
-		return err_set(ERR_INVALID, "Idempotency-Key is over 255 bytes");
+		return err_set(
+		    ERR_INVALID, "Idempotency-Key is over 255 bytes");
 	return OK;
 }
 
@@ -333,8 +334,8 @@ HANDLER(api__turn_feedback)
 	TRY(json_field_str(body, "comment", false, 4096, &comment));
 	if (strcmp(rating, "up") != 0 && strcmp(rating, "down") != 0)
 		return err_set(ERR_INVALID, "\"rating\" must be up or down");
-	TRY(store_turn_feedback(product->store, brand, http_param(req, "id"),
-	    rating, comment));
+	TRY(store_turn_feedback(
+	    product->store, brand, http_param(req, "id"), rating, comment));
 	return http_reply(req, 204, NULL, NULL, 0);
 }
 
@@ -346,8 +347,8 @@ reply_turn(struct http_request *req, struct product *product, bool capsule)
 	const char *brand;
 
 	TRY(api__brand(req, AUTH_TURNS, &brand));
-	TRY(store_turn_get(product->store, brand, http_param(req, "id"), &body,
-	    &inside));
+	TRY(store_turn_get(
+	    product->store, brand, http_param(req, "id"), &body, &inside));
 	return http_reply_json(req, 200, capsule ? inside : body);
 }
 

@@ -19,9 +19,9 @@
 #include "object/object.h"
 #include "orchestrator/api.h"
 
-#define FILES_MAX      64
-#define FIELD_MAX      ((size_t)64 << 10)
-#define WAIT_POLL_MS   100
+#define FILES_MAX        64
+#define FIELD_MAX        ((size_t)64 << 10)
+#define WAIT_POLL_MS     100
 #define WAIT_SECONDS_MAX 30
 
 struct file {
@@ -38,7 +38,7 @@ struct upload {
 	const char *brand;
 	struct file files[FILES_MAX];
 	size_t file_count;
-	struct file *now; /* the file part that is coming in */
+	struct file *now;  /* the file part that is coming in */
 	struct buf *field; /* or the field */
 	struct buf title, metadata, external_id, source_url, content_type;
 };
@@ -178,8 +178,8 @@ read_multipart(struct http_request *req, struct upload *up, const char *type)
 	enum err_code rc;
 	size_t len;
 
-	TRY(multipart_new(type, &handler,
-	    (size_t)config_int(CFG_MAX_PARTS), &parser));
+	TRY(multipart_new(
+	    type, &handler, (size_t)config_int(CFG_MAX_PARTS), &parser));
 	do {
 		rc = http_read(req, &data, &len);
 		if (rc == OK && len > 0)
@@ -265,21 +265,21 @@ check_fields(struct upload *up)
 
 	for (size_t i = 0; i < 3; i++)
 		if (!str_is_utf8(buf_str(texts[i]), texts[i]->len))
-			return err_set(ERR_INVALID,
-			    "a field is not valid UTF-8");
+			return err_set(
+			    ERR_INVALID, "a field is not valid UTF-8");
 	if (up->file_count == 0)
 		return err_set(ERR_INVALID, "no file was sent: send a part "
 					    "named \"file\", or JSON with "
 					    "\"content\"");
 	if (up->file_count > 1 && up->external_id.len > 0)
-		return err_set(ERR_INVALID,
-		    "external_id goes with exactly one file");
+		return err_set(
+		    ERR_INVALID, "external_id goes with exactly one file");
 	if (up->metadata.len > 0) {
-		TRY(json_parse(buf_str(&up->metadata), up->metadata.len,
-		    &metadata));
+		TRY(json_parse(
+		    buf_str(&up->metadata), up->metadata.len, &metadata));
 		if (!json_is_object(metadata))
-			return err_set(ERR_INVALID,
-			    "metadata must be a JSON object");
+			return err_set(
+			    ERR_INVALID, "metadata must be a JSON object");
 	}
 	for (size_t i = 0; i < up->file_count; i++)
 		if (up->files[i].size == 0)
@@ -302,8 +302,8 @@ add_one(struct upload *up, struct file *file, bool force, const char *replace,
 		.title = up->file_count == 1 ? or_null(&up->title) : NULL,
 		.filename = file->filename,
 		.content_type = up->content_type.len > 0
-		    ? buf_str(&up->content_type)
-		    : file->content_type,
+				    ? buf_str(&up->content_type)
+				    : file->content_type,
 		.external_id = or_null(&up->external_id),
 		.source_url = or_null(&up->source_url),
 		.metadata = or_null(&up->metadata),
@@ -315,14 +315,13 @@ add_one(struct upload *up, struct file *file, bool force, const char *replace,
 
 	memcpy(upload.sha256, file->sha256, sizeof(upload.sha256));
 	file->writer = NULL; /* knowledge_add takes it over */
-	return knowledge_add(up->product, &upload, writer, source_out,
-	    existed_out);
+	return knowledge_add(
+	    up->product, &upload, writer, source_out, existed_out);
 }
 
 /* ?wait=: until the document has ended, at most so many seconds. */
 static enum err_code
-wait_for_end(struct http_request *req, struct upload *up,
-    struct source *source)
+wait_for_end(struct http_request *req, struct upload *up, struct source *source)
 {
 	const char *text = http_query(req, "wait");
 	uint64_t seconds = 0, until;
@@ -330,20 +329,20 @@ wait_for_end(struct http_request *req, struct upload *up,
 	if (text == NULL)
 		return OK;
 	if (!str_to_u64(text, &seconds) || seconds > WAIT_SECONDS_MAX)
-		return err_set(ERR_INVALID, "wait must be from 0 to %d",
-		    WAIT_SECONDS_MAX);
+		return err_set(
+		    ERR_INVALID, "wait must be from 0 to %d", WAIT_SECONDS_MAX);
 	until = deadline_in_ms(seconds * 1000);
 	while ((source->status == SOURCE_PENDING ||
 		   source->status == SOURCE_PROCESSING) &&
-	    deadline_left_ms(until) > 0) {
+	       deadline_left_ms(until) > 0) {
 		char id[IDENT_SIZE];
 
 		str_copy(id, sizeof(id), source->id);
 		TRY(fiber_sleep(WAIT_POLL_MS));
 		source_done(source);
 		memset(source, 0, sizeof(*source));
-		TRY(store_source_get(up->product->store, up->brand, id,
-		    source));
+		TRY(store_source_get(
+		    up->product->store, up->brand, id, source));
 	}
 	return OK;
 }
@@ -361,14 +360,14 @@ add_all(struct http_request *req, struct upload *up, const char *replace,
 		struct source source = { 0 };
 		bool existed = false;
 
-		rc = add_one(up, &up->files[i], force, replace, &source,
-		    &existed);
+		rc = add_one(
+		    up, &up->files[i], force, replace, &source, &existed);
 		if (rc != OK)
 			break;
 		rc = wait_for_end(req, up, &source);
 		if (rc == OK)
-			json_array_append_new(items,
-			    knowledge_view(up->product, &source));
+			json_array_append_new(
+			    items, knowledge_view(up->product, &source));
 		source_done(&source);
 		*existed_out = *existed_out && existed;
 	}
@@ -399,7 +398,8 @@ add_once(struct http_request *req, struct upload *up, const char *replace,
 	if (header == NULL)
 		return add_all(req, up, replace, answer_out, existed_out);
 	if (strlen(header) > 255)
-		return err_set(ERR_INVALID, "Idempotency-Key is over 255 bytes");
+		return err_set(
+		    ERR_INVALID, "Idempotency-Key is over 255 bytes");
 	snprintf(key, sizeof(key), "idem|knowledge|%s|%s", up->brand, header);
 	rc = store_dedup_begin(store, key, up->files[0].sha256, 60000, &text);
 	if (rc == ERR_CONFLICT)
@@ -446,8 +446,8 @@ receive(struct http_request *req, struct upload *up, const char *replace)
 }
 
 static enum err_code
-upload_handle(struct http_request *req, struct product *product,
-    const char *replace)
+upload_handle(
+    struct http_request *req, struct product *product, const char *replace)
 {
 	struct upload *up;
 	const char *brand;

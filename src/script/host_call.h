@@ -33,6 +33,9 @@ int script_push_error(lua_State *lua, enum err_code rc);
 struct script_session *script_running(lua_State *lua);
 /* The kind of hook that runs now, for capability checks; SCRIPT_KINDS = load. */
 enum script_kind script_running_kind(lua_State *lua);
+/* Count one log line of the running call; ends it when over 100. False when no
+ * call is running. */
+bool script_log_allowed(lua_State *lua);
 /* Raise "xin.search.find may not be called in a guardrail; ..." unless the
  * running kind is in the mask of (1 << kind). */
 void script_need_kind(lua_State *lua, const char *what, unsigned mask);

@@ -79,7 +79,7 @@ struct script_budget {
 	unsigned host_calls;
 	size_t result_bytes;
 };
-extern const struct script_budget script_budget_default(void);
+struct script_budget script_budget_default(void);
 
 /* A session is a turn's or job's hold on one brand's scripts: it pins the
  * generation and carries the budget that all its calls share. */

@@ -42,7 +42,7 @@ struct work {
 	int64_t version;
 	struct fiber *fiber;
 	struct fiber_cond beat;
-	bool ended;	  /* the ingestion */
+	bool ended; /* the ingestion */
 	bool beat_ended;
 };
 
@@ -56,8 +56,8 @@ heartbeat_run(void *arg)
 	enum err_code rc = OK;
 
 	while (rc == OK && !work->ended) {
-		rc = fiber_cond_wait(&work->beat,
-		    deadline_in_ms((uint64_t)lease_ms / 3));
+		rc = fiber_cond_wait(
+		    &work->beat, deadline_in_ms((uint64_t)lease_ms / 3));
 		if (work->ended)
 			break;
 		if (rc != ERR_DEADLINE && rc != OK)
@@ -95,8 +95,8 @@ read_job(const struct job *job, struct work *work)
 	const char *id, *correlation, *trace;
 
 	if (strcmp(job->function, "ingest_source") != 0)
-		return err_set(ERR_INVALID, "unknown function \"%.64s\"",
-		    job->function);
+		return err_set(
+		    ERR_INVALID, "unknown function \"%.64s\"", job->function);
 	TRY(json_parse(job->kwargs, strlen(job->kwargs), &kwargs));
 	TRY(json_field_str(kwargs, "source_id", true, IDENT_SIZE - 1, &id));
 	TRY(json_field_int(kwargs, "version", 1, INT64_MAX, 0, &work->version));
@@ -104,11 +104,11 @@ read_job(const struct job *job, struct work *work)
 	trace = json_str(kwargs, "traceparent");
 	str_copy(work->source_id, sizeof(work->source_id), id);
 	if (correlation != NULL && correlation[0] != '\0')
-		str_copy(task->request_id, sizeof(task->request_id),
-		    correlation);
+		str_copy(
+		    task->request_id, sizeof(task->request_id), correlation);
 	if (trace != NULL && strlen(trace) >= 55)
-		str_copy_n(task->trace_id, sizeof(task->trace_id), trace + 3,
-		    32);
+		str_copy_n(
+		    task->trace_id, sizeof(task->trace_id), trace + 3, 32);
 	str_copy(task->brand_id, sizeof(task->brand_id), job->brand_id);
 	return OK;
 }
@@ -222,8 +222,8 @@ reaper_run(void *arg)
 		if (fiber_sleep(REAP_MS) != OK)
 			break;
 		if (knowledge_reap(product, &count) != OK)
-			log_warn("reaper.failed",
-			    kv_str("error", err_message()));
+			log_warn(
+			    "reaper.failed", kv_str("error", err_message()));
 		else if (count > 0)
 			log_info("reaper.queued", kv_int("documents", count));
 		if (++sweep % 60 == 0)
@@ -278,8 +278,8 @@ static void
 spawn(unsigned loop, fiber_fn fn)
 {
 	atomic_fetch_add(&running, 1);
-	if (!loop_spawn(loop_at(loop % loops_count()), SERVICE_WORKER, fn,
-		NULL))
+	if (!loop_spawn(
+		loop_at(loop % loops_count()), SERVICE_WORKER, fn, NULL))
 		atomic_fetch_sub(&running, 1);
 }
 

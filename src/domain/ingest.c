@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The main path of a document: claim, fetch, each step of the brand's pipeline
+ * (Lua), switch the new version live. ingest_run is the page to read. The store
+ * row is fenced by the lease's owner: whoever lost the lease changes nothing.
+ */
+#include "domain/ingest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/crypto.h"
+#include "base/fault.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
+#include "binding/job.h"
+#include "domain/brand.h"
+#include "fiber/fiber.h"
+#include "object/object.h"
+#include "script/script.h"
+#include "search/search.h"
+#include "store/store.h"
+
+#define PROGRESS_MS    200
+#define RETRY_FIRST_MS 1000
+#define RETRY_LAST_MS  60000
+
+struct ingest {
+	struct product *product;
+	const char *owner;
+	struct source source;
+	struct script_session *scripts;
+	json_t *brand; /* the brand module's fields */
+	json_t *metadata;
+	struct binding_job job;
+	char *path;    /* the object, as a local file */
+	json_t *steps; /* as the row and the API show them */
+	const char *step;
+	uint64_t told_ms; /* when progress was last written */
+};
+
+/* ---- the row's view of the steps ---- */
+
+static json_t *
+now_json(void)
+{
+	char text[CLOCK_RFC3339_SIZE];
+
+	clock_rfc3339(clock_wall_ms(), text);
+	return json_string(text);
+}
+
+static void
+step_begin(struct ingest *in, const char *name)
+{
+	in->step = name;
+	in->job.done = in->job.total = 0;
+	json_array_append_new(in->steps,
+	    json_pack("{s:s, s:s, s:o, s:n, s:I, s:n}", "name", name, "state",
+		"running", "started_at", now_json(), "ended_at", "attempt",
+		(json_int_t)in->source.attempts, "error"));
+}
+
+static void
+step_end(struct ingest *in, enum err_code rc)
+{
+	json_t *step =
+	    json_array_get(in->steps, json_array_size(in->steps) - 1);
+
+	json_object_set_new(
+	    step, "state", json_string(rc == OK ? "done" : "failed"));
+	json_object_set_new(step, "ended_at", now_json());
+	if (rc != OK)
+		json_object_set_new(step, "error", json_string(err_message()));
+}
+
+static enum err_code
+tell_progress(struct ingest *in)
+{
+	char *steps = json_text(in->steps);
+	enum err_code rc =
+	    store_source_progress(in->product->store, in->source.id, in->owner,
+		in->step, in->job.done, in->job.total, steps);
+
+	mem_free(steps);
+	in->told_ms = clock_mono_ms();
+	return rc;
+}
+
+/* Called from inside a step whenever its counters moved on. */
+static enum err_code
+job_moved(struct binding_job *job)
+{
+	struct ingest *in = job->owner;
+
+	if (strcmp(in->step, "index") == 0 && job->done * 2 >= job->total)
+		fault_at("ingest.half_indexed");
+	if (clock_mono_ms() - in->told_ms < PROGRESS_MS)
+		return OK;
+	return tell_progress(in);
+}
+
+/* ---- the steps of the flow ---- */
+
+static enum err_code
+ingest_open(struct ingest *in)
+{
+	struct script_budget budget = script_budget_default();
+	const struct source *source = &in->source;
+
+	budget.cpu_us = (uint64_t)config_int(CFG_SCRIPT_STEP_CPU_MS) * 1000;
+	budget.host_calls = 100000;
+	TRY(script_session_open(source->brand_id, NULL, &budget, &in->scripts));
+	TRY(script_module_fields(
+	    in->scripts, SCRIPT_BRAND, source->brand_id, &in->brand));
+	TRY(json_parse(
+	    source->metadata, strlen(source->metadata), &in->metadata));
+	TRY(object_local(in->product->objects, source->object_key, &in->path));
+	in->job = (struct binding_job){
+		.brand = source->brand_id,
+		.source_id = source->id,
+		.version = source->version,
+		.path = in->path,
+		.title = source->title,
+		.filename = source->filename,
+		.content_type = source->content_type,
+		.metadata = in->metadata,
+		.guardrails = json_object_get(in->brand, "guardrails"),
+		.search = in->product->search,
+		.kv = in->product->kv,
+		.moved = job_moved,
+		.owner = in,
+	};
+	script_session_set_user(in->scripts, &in->job);
+	return OK;
+}
+
+static enum err_code
+run_step(struct ingest *in, const char *name, json_t *settings)
+{
+	json_auto json_t *result = NULL;
+	json_auto json_t *args =
+	    json_pack("[o, O]", binding_job_view(&in->job), settings);
+	uint64_t began = clock_mono_us();
+	enum err_code rc;
+
+	step_begin(in, name);
+	TRY(tell_progress(in));
+	rc = script_call(in->scripts, SCRIPT_STEP, name, "run", args, &result);
+	rc = binding_job_outcome(&in->job, rc);
+	if (rc == OK)
+		rc = binding_job_take(&in->job, result);
+	step_end(in, rc);
+	metric_observe_us(
+	    METRIC_INGEST_STEP, LABELS(name), clock_mono_us() - began);
+	log_info("document.step", kv_str("source_id", in->source.id),
+	    kv_str("step", name), kv_str("outcome", err_name(rc)),
+	    kv_int("duration_us", (int64_t)(clock_mono_us() - began)),
+	    kv_int("chunks", binding_job_chunks(&in->job)));
+	return rc;
+}
+
+static enum err_code
+ingest_pipeline(struct ingest *in)
+{
+	const char *name = json_str(in->brand, "pipeline");
+	json_auto json_t *fields = NULL;
+	json_auto json_t *none = json_object();
+	json_t *step;
+	size_t i;
+
+	if (name == NULL)
+		name = "standard";
+	TRY(script_module_fields(in->scripts, SCRIPT_PIPELINE, name, &fields));
+	json_array_foreach (json_object_get(fields, "steps"), i, step) {
+		const char *called = json_is_string(step)
+					 ? json_string_value(step)
+					 : json_str(step, "name");
+		json_t *settings = json_object_get(step, "settings");
+
+		if (called == NULL)
+			return err_set(ERR_SCRIPT,
+			    "pipelines/%s.lua: step %zu has no name", name,
+			    i + 1);
+		TRY(run_step(in, called, settings ? settings : none));
+	}
+	if (in->job.indexed == 0)
+		return err_set(ERR_INVALID,
+		    "nothing to index: the document has no text%s",
+		    in->job.dropped > 0 ? " that a guard let through" : "");
+	return OK;
+}
+
+/* The switch: one row update makes the new version what searches see. */
+static enum err_code
+ingest_switch(struct ingest *in)
+{
+	char *steps = json_text(in->steps);
+	int64_t old = 0;
+	enum err_code rc;
+
+	fault_at("ingest.before_switch");
+	rc = store_source_ready(in->product->store, in->source.id, in->owner,
+	    in->source.version, in->job.indexed, steps, &old);
+	mem_free(steps);
+	if (rc != OK)
+		return rc;
+	fault_at("ingest.after_switch");
+	/* Nobody sees the old chunks any more; they are only space. */
+	if (search_drop(in->product->search, in->source.brand_id, in->source.id,
+		in->source.version) != OK)
+		log_warn("document.left_behind",
+		    kv_str("source_id", in->source.id),
+		    kv_str("error", err_message()));
+	return OK;
+}
+
+static void
+ingest_close(struct ingest *in)
+{
+	script_session_close(in->scripts);
+	binding_job_done(&in->job);
+	if (in->path != NULL)
+		object_release(in->product->objects, in->path);
+	json_decref(in->brand);
+	json_decref(in->metadata);
+	json_decref(in->steps);
+	source_done(&in->source);
+}
+
+/* ---- what went wrong, and what follows from it ---- */
+
+static int64_t
+retry_time(int64_t attempt)
+{
+	int64_t wait = RETRY_FIRST_MS;
+	uint16_t noise;
+
+	while (attempt-- > 1 && wait < RETRY_LAST_MS)
+		wait *= 2;
+	crypto_random(&noise, sizeof(noise));
+	return (int64_t)clock_wall_ms() + wait + wait * noise / 65536 / 2;
+}
+
+static void
+ingest_fail(struct ingest *in, enum err_code rc, struct ingest_result *result)
+{
+	struct error why;
+	bool again;
+	char *steps;
+
+	err_save(&why);
+	str_copy(result->reason, sizeof(result->reason), why.message);
+	again = err_retryable(rc) &&
+		in->source.attempts < config_int(CFG_MAX_ATTEMPTS);
+	result->outcome = again ? INGEST_RETRY : INGEST_DEAD;
+	result->retry_at = again ? retry_time(in->source.attempts) : 0;
+	log_warn("document.failed", kv_str("source_id", in->source.id),
+	    kv_str("step", in->step), kv_str("error_code", err_name(rc)),
+	    kv_str("error", why.message),
+	    kv_int("attempt", in->source.attempts), kv_bool("again", again));
+	steps = json_text(in->steps);
+	if (store_source_fail(in->product->store, in->source.id, in->owner,
+		err_name(rc), why.message, err_retryable(rc), result->retry_at,
+		steps) != OK)
+		result->outcome = INGEST_ENDED; /* not ours any more */
+	mem_free(steps);
+	if (!again)
+		metric_count(
+		    METRIC_INGESTED, LABELS(in->source.brand_id, "failed"), 1);
+}
+
+/* The document was cancelled, the lease lost, or this process stops: in the
+ * last case the lease runs out and the reaper gives the document to another. */
+static void
+ingest_stopped(struct ingest *in, struct ingest_result *result)
+{
+	enum err_code rc = store_source_cancelled(
+	    in->product->store, in->source.id, in->owner);
+
+	result->outcome = INGEST_ENDED;
+	log_info("document.stopped", kv_str("source_id", in->source.id),
+	    kv_str("reason", rc == OK ? "cancelled" : "lease given up"));
+	if (rc == OK)
+		metric_count(METRIC_INGESTED,
+		    LABELS(in->source.brand_id, "cancelled"), 1);
+}
+
+static void
+ingest_end(struct ingest *in, enum err_code rc, struct ingest_result *result)
+{
+	fiber_shield();
+	if (rc == OK) {
+		result->outcome = INGEST_ENDED;
+		metric_count(
+		    METRIC_INGESTED, LABELS(in->source.brand_id, "ready"), 1);
+		log_info("document.ready", kv_str("source_id", in->source.id),
+		    kv_int("version", in->source.version),
+		    kv_int("chunks", in->job.indexed),
+		    kv_int("dropped", in->job.dropped));
+	} else if (rc == ERR_CANCELLED || rc == ERR_CONFLICT) {
+		ingest_stopped(in, result);
+	} else {
+		ingest_fail(in, rc, result);
+	}
+	fiber_unshield();
+}
+
+void
+ingest_run(struct product *product, const char *owner, const char *brand,
+    const char *source_id, int64_t version, struct ingest_result *result)
+{
+	struct ingest in = { .product = product, .owner = owner, .step = "" };
+	enum err_code rc;
+
+	*result = (struct ingest_result){ .outcome = INGEST_ENDED };
+	rc = store_source_claim(product->store, brand, source_id, version,
+	    owner, config_int(CFG_LEASE_MS), config_int(CFG_MAX_ATTEMPTS),
+	    &in.source);
+	if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND)
+		return; /* held, ended, deleted or overtaken by a new version */
+	if (rc != OK) {
+		result->outcome = INGEST_RETRY;
+		result->retry_at = retry_time(1);
+		return;
+	}
+	fault_at("ingest.claimed");
+	in.steps = json_array();
+
+	rc = ingest_open(&in);
+	if (rc == OK)
+		rc = ingest_pipeline(&in);
+	if (rc == OK)
+		rc = ingest_switch(&in);
+
+	ingest_end(&in, rc, result);
+	ingest_close(&in);
+}
