@@ -97,7 +97,8 @@ pack(struct metric_labels labels, char *out)
 }
 
 static struct series *
-find(enum metric metric, enum service service, const char *labels, size_t len)
+find(enum metric metric, enum service service, const char *labels, size_t len,
+    unsigned ceiling)
 {
 	struct shard *shard = my_shard();
 	uint64_t hash = crypto_fnv1a(labels, len) ^
@@ -117,7 +118,7 @@ find(enum metric metric, enum service service, const char *labels, size_t len)
 				return series;
 			continue;
 		}
-		if (shard->per_metric[metric] >= METRIC_SERIES_MAX)
+		if (shard->per_metric[metric] >= ceiling)
 			return NULL;
 		shard->per_metric[metric]++;
 		series = mem_zero(sizeof(*series));
@@ -143,17 +144,17 @@ lookup(enum metric metric, struct metric_labels labels)
 	enum service service = task != NULL ? task->service : SERVICE_NONE;
 	char packed[METRIC_LABELS_MAX * 65];
 	size_t len = pack(labels, packed);
-	struct series *series = find(metric, service, packed, len);
+	struct series *series =
+	    find(metric, service, packed, len, METRIC_SERIES_MAX);
 
 	if (series != NULL)
 		return series;
 	for (size_t i = 0; i < METRIC_LABELS_MAX && labels.value[i]; i++)
 		labels.value[i] = "other";
 	len = pack(labels, packed);
-	/* "other" itself may need the one slot beyond the ceiling. */
-	if (my_shard()->per_metric[metric] >= METRIC_SERIES_MAX)
-		my_shard()->per_metric[metric] = METRIC_SERIES_MAX - 1;
-	return find(metric, service, packed, len);
+	/* One more for "other", for each service. */
+	return find(
+	    metric, service, packed, len, METRIC_SERIES_MAX + SERVICE_COUNT);
 }
 
 static void
