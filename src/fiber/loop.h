@@ -61,6 +61,18 @@ void loop_timer_set(struct loop_timer *timer, uint64_t in_ms); /* rearms */
 void loop_timer_stop(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer *timer);
 
+/* Readiness of a descriptor, level-triggered, for floors that own no vendor
+ * loop handles: `ready` is called on the loop's stack while an event of the set
+ * holds (or the other side is gone). One poll for each descriptor; close the
+ * poll before the descriptor. Created stopped. */
+#define LOOP_READABLE 1
+#define LOOP_WRITABLE 2
+struct loop_poll;
+enum err_code loop_poll_open(int fd, loop_fn ready, void *arg,
+    struct loop_poll **poll_out);
+void loop_poll_set(struct loop_poll *poll, int events); /* 0 stops */
+void loop_poll_close(struct loop_poll *poll);
+
 /* A folder watch: `changed` is called on the loop's stack after events in the
  * folder itself (not below). Losing events is possible; poll as well. */
 struct watch;
