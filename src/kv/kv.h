@@ -8,7 +8,7 @@
 
 /*
  * Small shared state with expiry, and token buckets. Embedded: in this
- * process, sharded by key hash, bounded (kv: 10,000 entries and 16 MiB for
+ * process, sharded by brand, bounded (kv: 10,000 entries and 16 MiB for
  * each brand; buckets: 100,000, the idlest dropped). Does not wait.
  */
 struct kv;
@@ -18,8 +18,8 @@ void kv_close(struct kv *kv);
 enum err_code kv_set(struct kv *kv, const char *brand, const char *key,
     const char *value, uint64_t ttl_ms);
 /* mem_free; ERR_NOT_FOUND. */
-enum err_code kv_get(struct kv *kv, const char *brand, const char *key,
-    char **value_out);
+enum err_code kv_get(
+    struct kv *kv, const char *brand, const char *key, char **value_out);
 enum err_code kv_delete(struct kv *kv, const char *brand, const char *key);
 /* Take one token of a bucket that holds `burst` and refills `per_minute`.
  * ERR_RATE_LIMITED with *retry_after_ms_out. */

@@ -20,10 +20,10 @@ enum err_code object_ping(struct object_store *objects);
 /* A streaming put: begin, write pieces of any size, commit (key decided at the
  * end, e.g. by hash) or abort. Exactly one of commit and abort. */
 struct object_writer;
-enum err_code object_put_begin(struct object_store *objects,
-    struct object_writer **writer_out);
-enum err_code object_put_write(struct object_writer *writer, const void *data,
-    size_t len);
+enum err_code object_put_begin(
+    struct object_store *objects, struct object_writer **writer_out);
+enum err_code object_put_write(
+    struct object_writer *writer, const void *data, size_t len);
 enum err_code object_put_commit(struct object_writer *writer, const char *key);
 void object_put_abort(struct object_writer *writer);
 
@@ -34,8 +34,8 @@ enum err_code object_get(struct object_store *objects, const char *key,
     size_t max_bytes, struct buf *data_out);
 /* A path on this machine that holds the object for the child that extracts;
  * the caller gives it back with object_release. */
-enum err_code object_local(struct object_store *objects, const char *key,
-    char **path_out);
+enum err_code object_local(
+    struct object_store *objects, const char *key, char **path_out);
 void object_release(struct object_store *objects, char *path);
 enum err_code object_delete(struct object_store *objects, const char *key);
 
