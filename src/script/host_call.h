@@ -16,11 +16,11 @@
  * called from C) script_wait raises a sentence that says so.
  */
 struct script_request {
-	enum err_code (*run)(struct script_request *request,
-	    struct script_session *session);
+	enum err_code (*run)(
+	    struct script_request *request, struct script_session *session);
 	int (*push)(struct script_request *request, lua_State *lua);
 	void (*done)(struct script_request *request); /* frees what it owns */
-	enum err_code rc; /* what run returned */
+	enum err_code rc;                             /* what run returned */
 };
 /* Zeroed memory of `size` bytes that starts with a script_request; counted
  * against the session's host calls (raises when they are used up). */
@@ -31,7 +31,8 @@ int script_push_error(lua_State *lua, enum err_code rc);
 
 /* The session of the running call; NULL at load and in `xin check`. */
 struct script_session *script_running(lua_State *lua);
-/* The kind of hook that runs now, for capability checks; SCRIPT_KINDS = load. */
+/* The kind of hook that runs now, for capability checks; SCRIPT_KINDS = load.
+ */
 enum script_kind script_running_kind(lua_State *lua);
 /* Count one log line of the running call; ends it when over 100. False when no
  * call is running. */

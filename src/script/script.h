@@ -32,8 +32,8 @@ void script_generation_unref(struct script_generation *gen);
 /* First 12 hex digits of the hash; and all 64. */
 const char *script_generation_id(const struct script_generation *gen);
 const char *script_generation_hash(const struct script_generation *gen);
-size_t script_generation_files(const struct script_generation *gen,
-    const struct script_file **files_out);
+size_t script_generation_files(
+    const struct script_generation *gen, const struct script_file **files_out);
 const struct script_file *script_generation_file(
     const struct script_generation *gen, const char *name);
 uint64_t script_generation_since_ms(const struct script_generation *gen);
@@ -42,14 +42,14 @@ uint64_t script_generation_since_ms(const struct script_generation *gen);
  * link, ignores dot names), start over when it changes underneath. Only *.lua;
  * ceilings: 2,000 files, 1 MiB each, 64 MiB in all. ERR_NOT_FOUND when the
  * folder is gone or has no brands/. Blocks: call on a pool thread. */
-enum err_code script_snapshot(const char *folder,
-    struct script_generation **gen_out);
+enum err_code script_snapshot(
+    const char *folder, struct script_generation **gen_out);
 /* The same set as one blob and back, for the child that checks and the store
  * that keeps the last good one. */
-void script_generation_pack(const struct script_generation *gen,
-    struct buf *out);
-enum err_code script_generation_unpack(const void *data, size_t len,
-    struct script_generation **gen_out);
+void script_generation_pack(
+    const struct script_generation *gen, struct buf *out);
+enum err_code script_generation_unpack(
+    const void *data, size_t len, struct script_generation **gen_out);
 
 /* ---- the host ---- */
 /* What the binding floor gives: called in a protected environment with a fresh
@@ -64,18 +64,26 @@ void script_setup(script_open_fn open_bindings);
 enum err_code script_activate(struct script_generation *gen);
 /* The active generation, a new reference; NULL before the first. Any loop. */
 struct script_generation *script_active(void);
+/* At the end of the process, before loops_stop: no generation is active any
+ * more and every loop closes its idle states. From a fiber, or from a thread
+ * outside all loops (blocks). WAITS. */
+void script_teardown(void);
 
 /* ---- calls ---- */
 enum script_kind {
-	SCRIPT_BRAND, SCRIPT_GUARDRAIL, SCRIPT_PIPELINE, SCRIPT_STEP,
-	SCRIPT_CHANNEL, SCRIPT_KINDS
+	SCRIPT_BRAND,
+	SCRIPT_GUARDRAIL,
+	SCRIPT_PIPELINE,
+	SCRIPT_STEP,
+	SCRIPT_CHANNEL,
+	SCRIPT_KINDS
 };
 /* "brands", "guardrails", "pipelines", "pipelines/steps", "channels". */
 const char *script_kind_folder(enum script_kind kind);
 
 struct script_budget {
-	uint64_t cpu_us;	  /* thread CPU in scripts */
-	uint64_t wall_ms;	  /* 0 = the task's deadline */
+	uint64_t cpu_us;  /* thread CPU in scripts */
+	uint64_t wall_ms; /* 0 = the task's deadline */
 	unsigned host_calls;
 	size_t result_bytes;
 };
@@ -126,15 +134,15 @@ struct script_report {
 void script_report_add(struct script_report *report, const char *file, int line,
     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void script_report_json(const struct script_report *report, struct buf *out);
-enum err_code script_report_parse(const char *json, size_t len,
-    struct script_report *report_out);
+enum err_code script_report_parse(
+    const char *json, size_t len, struct script_report *report_out);
 void script_report_done(struct script_report *report);
 
 /* Compile every file, run every module's top level, hold it against its kind's
  * contract, run its `examples`. In this process: callers are `xin check` and
  * the child. From a fiber. WAITS. */
-enum err_code script_check(struct script_generation *gen,
-    struct script_report *report_out);
+enum err_code script_check(
+    struct script_generation *gen, struct script_report *report_out);
 /* The same in a child process under rlimits (re-executes this program as
  * `xin check --packed -`). A child that dies or overruns is a problem too.
  * WAITS. */
