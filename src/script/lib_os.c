@@ -82,8 +82,13 @@ add_conversion(luaL_Buffer *out, char letter, const struct tm *tm)
 {
 	char format[3] = { '%', letter, '\0' };
 	char text[128];
-	size_t len = strftime(text, sizeof(text), format, tm);
+	size_t len;
 
+	/* The letter was looked up in the list of safe ones. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	len = strftime(text, sizeof(text), format, tm);
+#pragma GCC diagnostic pop
 	luaL_addlstring(out, text, len);
 }
 
