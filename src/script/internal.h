@@ -23,13 +23,14 @@
  * happens inside its coroutine or in a protected call on the loop's stack.
  */
 
-#define STATES_PER_LOOP   256
-#define STATE_IDLE_MAX    8     /* finished coroutines kept for reuse */
-#define RUN_COROUTINES    10000 /* made by one session */
-#define RUN_LOG_LINES     100   /* of one call */
-#define SCRIPT_STRING_MAX ((size_t)16 << 20) /* results of rep, concat, gsub   \
-					      */
-#define SCRIPT_JSON_MAX  ((size_t)4 << 20)   /* one value handed to the host */
+#define STATES_PER_LOOP 256
+#define STATE_IDLE_MAX  8     /* finished coroutines kept for reuse */
+#define RUN_COROUTINES  10000 /* made by one session */
+#define RUN_LOG_LINES   100   /* of one call */
+#define SCRIPT_STRING_MAX                                                      \
+	((size_t)16 << 20)                 /* results of rep, concat, gsub     \
+					    */
+#define SCRIPT_JSON_MAX  ((size_t)4 << 20) /* one value handed to the host */
 #define SCRIPT_DEPTH_MAX 64
 
 /* What the watchdog (or a ceiling) wants of the running coroutine. From

@@ -118,9 +118,10 @@ step(void *arg)
 		run->killed = (enum script_want)run->want;
 	if (run->status == LUA_YIELD)
 		return;
-	run->failed = run->status != LUA_OK;
-	if (run->failed)
+	if (run->status != LUA_OK) {
+		run->failed = true;
 		note_error(run);
+	}
 }
 
 /* ---- the run, on the fiber ---- */

@@ -54,9 +54,10 @@ enum err_code
 run_lua_rc(const char *body, const char *args, json_t **result_out)
 {
 	char *text = mem_printf("local M = {}\nfunction M.route(message, ...)\n"
-				"%s\nend\nreturn M", body);
-	struct script_generation *gen = generation_of("brands/alpha.lua", text,
-	    NULL);
+				"%s\nend\nreturn M",
+	    body);
+	struct script_generation *gen =
+	    generation_of("brands/alpha.lua", text, NULL);
 	struct script_budget budget = script_budget_default();
 	struct script_session *session = NULL;
 	json_t *list = json_loads(args, 0, NULL);
@@ -67,8 +68,8 @@ run_lua_rc(const char *body, const char *args, json_t **result_out)
 	budget.cpu_us = 50000;
 	rc = script_session_open("alpha", gen, &budget, &session);
 	if (rc == OK)
-		rc = script_call(session, SCRIPT_BRAND, "alpha", "route", list,
-		    &out);
+		rc = script_call(
+		    session, SCRIPT_BRAND, "alpha", "route", list, &out);
 	script_session_close(session);
 	script_generation_unref(gen);
 	json_decref(list);

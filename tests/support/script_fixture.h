@@ -12,7 +12,7 @@ struct script_generation *generation_of(const char *name, ...)
  * 3 of the file) with `args` (JSON array) under default limits, a 50 ms CPU
  * budget. The second form gives the code, the first NULL on failure. */
 json_t *run_lua(const char *body, const char *args);
-enum err_code run_lua_rc(const char *body, const char *args,
-    json_t **result_out);
+enum err_code run_lua_rc(
+    const char *body, const char *args, json_t **result_out);
 
 #endif

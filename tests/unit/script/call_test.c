@@ -65,10 +65,12 @@ setup(void **state)
 static void
 values_go_in_and_come_out_unchanged(void **state)
 {
-	json_t *out = run_lua("return message", "[{\"a\":[1,2.5,\"x\",true,null,"
-		"{\"big\":9007199254740993}],\"empty\":[]}]");
+	json_t *out = run_lua("return message",
+	    "[{\"a\":[1,2.5,\"x\",true,null,"
+	    "{\"big\":9007199254740993}],\"empty\":[]}]");
 	json_t *want = json_loads("{\"a\":[1,2.5,\"x\",true,null,"
-		"{\"big\":9007199254740993}],\"empty\":[]}", 0, NULL);
+				  "{\"big\":9007199254740993}],\"empty\":[]}",
+	    0, NULL);
 
 	(void)state;
 	assert_non_null(out);
@@ -81,8 +83,9 @@ static void
 an_error_names_file_and_line(void **state)
 {
 	(void)state;
-	assert_int_equal(run_lua_rc("\n\nlocal x = message.missing.field",
-		"[{}]", NULL), ERR_SCRIPT);
+	assert_int_equal(
+	    run_lua_rc("\n\nlocal x = message.missing.field", "[{}]", NULL),
+	    ERR_SCRIPT);
 	assert_non_null(strstr(err_message(), "brands/alpha.lua:5"));
 }
 
@@ -91,8 +94,8 @@ an_undeclared_global_is_named(void **state)
 {
 	(void)state;
 	assert_int_equal(run_lua_rc("return mesage", "[1]", NULL), ERR_SCRIPT);
-	assert_non_null(strstr(err_message(),
-	    "brands/alpha.lua:3: undeclared global 'mesage'"));
+	assert_non_null(strstr(
+	    err_message(), "brands/alpha.lua:3: undeclared global 'mesage'"));
 	assert_int_equal(run_lua_rc("found = 1", "[1]", NULL), ERR_SCRIPT);
 	assert_non_null(strstr(err_message(), "assignment to global 'found'"));
 }
@@ -132,9 +135,11 @@ static void
 a_wait_inside_gsub_is_refused_with_a_sentence(void **state)
 {
 	(void)state;
-	assert_int_equal(run_lua_rc(
+	assert_int_equal(
+	    run_lua_rc(
 		"return ('a'):gsub('a', function() return xin.nap(1) end)",
-		"[]", NULL), ERR_SCRIPT);
+		"[]", NULL),
+	    ERR_SCRIPT);
 	assert_non_null(strstr(err_message(), "string.gsub"));
 }
 
@@ -142,9 +147,11 @@ static void
 a_reported_failure_carries_its_reason(void **state)
 {
 	(void)state;
-	assert_int_equal(run_lua_rc(
+	assert_int_equal(
+	    run_lua_rc(
 		"return nil, {code = 'not_found', reason = 'no such city'}",
-		"[]", NULL), ERR_SCRIPT);
+		"[]", NULL),
+	    ERR_SCRIPT);
 	assert_non_null(strstr(err_message(), "no such city"));
 }
 
@@ -152,8 +159,8 @@ static void
 host_calls_are_counted(void **state)
 {
 	(void)state;
-	assert_int_equal(run_lua_rc(
-		"for i = 1, 1000 do pcall(xin.nap, 0) end", "[]", NULL),
+	assert_int_equal(
+	    run_lua_rc("for i = 1, 1000 do pcall(xin.nap, 0) end", "[]", NULL),
 	    ERR_SCRIPT_LIMIT);
 	assert_non_null(strstr(err_message(), "host calls"));
 }
@@ -168,14 +175,17 @@ a_missing_brand_or_hook_is_not_found(void **state)
 	json_t *out;
 
 	(void)state;
-	assert_int_equal(script_session_open("beta", gen, NULL, &session),
-	    ERR_NOT_FOUND);
+	assert_int_equal(
+	    script_session_open("beta", gen, NULL, &session), ERR_NOT_FOUND);
 	assert_int_equal(script_session_open("alpha", gen, NULL, &session), OK);
-	assert_int_equal(script_call(session, SCRIPT_BRAND, "alpha", "route",
-	    args, &out), ERR_NOT_FOUND);
-	assert_int_equal(script_call(session, SCRIPT_GUARDRAIL, "none", "check",
-	    args, &out), ERR_NOT_FOUND);
-	assert_false(script_module_has(session, SCRIPT_BRAND, "alpha", "route"));
+	assert_int_equal(
+	    script_call(session, SCRIPT_BRAND, "alpha", "route", args, &out),
+	    ERR_NOT_FOUND);
+	assert_int_equal(
+	    script_call(session, SCRIPT_GUARDRAIL, "none", "check", args, &out),
+	    ERR_NOT_FOUND);
+	assert_false(
+	    script_module_has(session, SCRIPT_BRAND, "alpha", "route"));
 	script_session_close(session);
 	script_generation_unref(gen);
 	json_decref(args);
@@ -199,15 +209,17 @@ modules_are_shared_in_a_generation_and_nowhere_else(void **state)
 
 	(void)state;
 	assert_int_equal(script_session_open("alpha", gen, NULL, &session), OK);
-	assert_int_equal(script_call(session, SCRIPT_BRAND, "alpha", "route",
-	    args, &out), OK);
+	assert_int_equal(
+	    script_call(session, SCRIPT_BRAND, "alpha", "route", args, &out),
+	    OK);
 	assert_int_equal(json_integer_value(out), 1);
 	json_decref(out);
 	for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
 		json_array_clear(args);
 		json_array_append_new(args, json_string(refused[i]));
 		assert_int_equal(script_call(session, SCRIPT_BRAND, "alpha",
-		    "bad", args, &out), ERR_SCRIPT);
+				     "bad", args, &out),
+		    ERR_SCRIPT);
 	}
 	script_session_close(session);
 	script_generation_unref(gen);
@@ -219,16 +231,18 @@ declared_fields_come_without_functions(void **state)
 {
 	struct script_generation *gen = generation_of("brands/alpha.lua",
 	    "return {api=1, name='alpha', languages={'fa','en'},"
-	    " route=function() end, nested={f=print, x=1}}", NULL);
+	    " route=function() end, nested={f=print, x=1}}",
+	    NULL);
 	struct script_session *session;
 	json_t *fields;
 	json_t *want = json_loads("{\"api\":1,\"name\":\"alpha\",\"languages\":"
-		"[\"fa\",\"en\"],\"nested\":{\"x\":1}}", 0, NULL);
+				  "[\"fa\",\"en\"],\"nested\":{\"x\":1}}",
+	    0, NULL);
 
 	(void)state;
 	assert_int_equal(script_session_open("alpha", gen, NULL, &session), OK);
-	assert_int_equal(script_module_fields(session, SCRIPT_BRAND, "alpha",
-	    &fields), OK);
+	assert_int_equal(
+	    script_module_fields(session, SCRIPT_BRAND, "alpha", &fields), OK);
 	assert_true(json_equal(fields, want));
 	json_decref(fields);
 	json_decref(want);
@@ -239,10 +253,10 @@ declared_fields_come_without_functions(void **state)
 static void
 a_turn_ends_on_the_generation_it_began_with(void **state)
 {
-	struct script_generation *one = generation_of("brands/alpha.lua",
-	    "return {route=function() return 1 end}", NULL);
-	struct script_generation *two = generation_of("brands/alpha.lua",
-	    "return {route=function() return 2 end}", NULL);
+	struct script_generation *one = generation_of(
+	    "brands/alpha.lua", "return {route=function() return 1 end}", NULL);
+	struct script_generation *two = generation_of(
+	    "brands/alpha.lua", "return {route=function() return 2 end}", NULL);
 	struct script_session *old;
 	struct script_session *fresh;
 	json_t *args = json_array();
@@ -254,12 +268,12 @@ a_turn_ends_on_the_generation_it_began_with(void **state)
 	assert_int_equal(script_activate(two), OK);
 	script_generation_unref(one);
 	assert_int_equal(script_session_open("alpha", NULL, NULL, &fresh), OK);
-	assert_int_equal(script_call(old, SCRIPT_BRAND, "alpha", "route", args,
-	    &out), OK);
+	assert_int_equal(
+	    script_call(old, SCRIPT_BRAND, "alpha", "route", args, &out), OK);
 	assert_int_equal(json_integer_value(out), 1);
 	json_decref(out);
-	assert_int_equal(script_call(fresh, SCRIPT_BRAND, "alpha", "route",
-	    args, &out), OK);
+	assert_int_equal(
+	    script_call(fresh, SCRIPT_BRAND, "alpha", "route", args, &out), OK);
 	assert_int_equal(json_integer_value(out), 2);
 	json_decref(out);
 	script_session_close(old);
@@ -272,8 +286,8 @@ a_turn_ends_on_the_generation_it_began_with(void **state)
 static void
 a_generation_that_cannot_start_is_not_activated(void **state)
 {
-	struct script_generation *good = generation_of("brands/alpha.lua",
-	    "return {route=function() return 1 end}", NULL);
+	struct script_generation *good = generation_of(
+	    "brands/alpha.lua", "return {route=function() return 1 end}", NULL);
 	struct script_generation *bad = generation_of("brands/alpha.lua",
 	    "return {}", "brands/beta.lua", "local x =\nreturn", NULL);
 	struct script_generation *now;
