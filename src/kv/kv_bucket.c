@@ -17,6 +17,8 @@
 
 #define SHARDS        16
 #define BUCKETS_FIRST 64
+/* Of a token: what adds up to one may miss it by a rounding. */
+#define SLACK 1e-6
 
 struct bucket {
 	struct bucket *chain;
@@ -180,12 +182,12 @@ take(struct bucket *bucket, int64_t per_minute, int64_t burst)
 	bucket->at_us = now;
 	if (bucket->tokens > (double)burst)
 		bucket->tokens = (double)burst;
-	/* A refill that adds up to one may miss it by a rounding. */
-	if (bucket->tokens >= 1.0 - 1e-9) {
+	if (bucket->tokens >= 1.0 - SLACK) {
 		bucket->tokens = fmax(0.0, bucket->tokens - 1.0);
 		return 0;
 	}
-	return (uint64_t)ceil((1.0 - bucket->tokens) / per_us / 1e3);
+	return (uint64_t)ceil(
+	    (1.0 - SLACK / 2 - bucket->tokens) / per_us / 1e3);
 }
 
 enum err_code
