@@ -328,6 +328,8 @@ lease_cancelled(struct store *store, const char *id, const char *owner)
 	return sqlite_write(store_sqlite__db(store), cancelled, &c);
 }
 
+/* Two walks of the index (status, updated_at), each ended by the limit: a long
+ * queue of pending rows is not sorted as a whole. */
 static enum err_code
 stuck(sqlite3 *db, void *arg)
 {
@@ -336,11 +338,15 @@ stuck(sqlite3 *db, void *arg)
 	sqlite3_stmt *s;
 
 	TRY(sqlite_query(db, &s,
-	    "SELECT " COLUMNS " FROM knowledge_sources"
-	    " WHERE (status = 'pending' AND next_attempt_at <= ?)"
-	    " OR (status = 'processing' AND lease_until < ?)"
-	    " ORDER BY updated_at, id LIMIT ?",
-	    "iii", now, now, (int64_t)c->limit));
+	    "SELECT " COLUMNS " FROM knowledge_sources WHERE id IN"
+	    " (SELECT id FROM (SELECT id FROM knowledge_sources"
+	    "  WHERE status = 'pending' AND next_attempt_at <= ?1"
+	    "  ORDER BY updated_at LIMIT ?2)"
+	    " UNION ALL SELECT id FROM (SELECT id FROM knowledge_sources"
+	    "  WHERE status = 'processing' AND lease_until < ?1"
+	    "  ORDER BY updated_at LIMIT ?2))"
+	    " ORDER BY updated_at, id LIMIT ?2",
+	    "ii", now, (int64_t)c->limit));
 	return store_sqlite__source_rows(db, s, &c->list);
 }
 
