@@ -26,12 +26,14 @@
 #define STATES_PER_LOOP 256
 #define STATE_IDLE_MAX  8     /* finished coroutines kept for reuse */
 #define RUN_COROUTINES  10000 /* made by one session */
+#define RUN_HOLD_MS     250   /* where giving way is impossible */
 #define RUN_LOG_LINES   100   /* of one call */
 #define SCRIPT_STRING_MAX                                                      \
-	((size_t)16 << 20)                 /* results of rep, concat, gsub     \
-					    */
-#define SCRIPT_JSON_MAX  ((size_t)4 << 20) /* one value handed to the host */
-#define SCRIPT_DEPTH_MAX 64
+	((size_t)16 << 20)                  /* results of rep, concat, gsub    \
+					     */
+#define SCRIPT_JSON_MAX   ((size_t)4 << 20) /* one value handed to the host */
+#define SCRIPT_DECODE_MAX ((size_t)1 << 20)
+#define SCRIPT_DEPTH_MAX  64
 
 /* What the watchdog (or a ceiling) wants of the running coroutine. From
  * WANT_CPU on it is the end of the run. */
@@ -40,6 +42,7 @@ enum script_want {
 	WANT_GIVE_WAY,
 	WANT_CPU,
 	WANT_WALL,
+	WANT_HOLD,
 	WANT_MEMORY,
 	WANT_HOST_CALLS,
 	WANT_RESULT,
@@ -177,9 +180,10 @@ static inline void
 script__tick(lua_State *lua, uint64_t *steps)
 {
 #ifndef XIN_NO_SCRIPT_LIMITS
-	if ((++*steps & 1023) == 0) {
+	if (++*steps >= 1024) {
 		struct script_run *run = script__run(lua);
 
+		*steps = 0;
 		if (run != NULL && run->want >= WANT_CPU)
 			script__kill(lua, (enum script_want)run->want);
 	}
@@ -222,6 +226,7 @@ void script__push_capped(lua_State *lua, lua_CFunction fn);
 /* value.c: NULL and a sentence when it cannot be turned into JSON. */
 struct script_measure {
 	size_t left;
+	unsigned steps;
 	bool skip_functions;
 	bool over;
 	char error[160];

@@ -108,6 +108,8 @@ script__on_tick(void *arg)
 	else if (session->wall_deadline_ms != 0 &&
 		 clock_mono_ms() > session->wall_deadline_ms)
 		run->want = WANT_WALL;
+	else if (used > RUN_HOLD_MS * (uint64_t)1000000u)
+		run->want = WANT_HOLD;
 	else if (used / 1000u > run->slice_us)
 		run->want = WANT_GIVE_WAY;
 	if (run->want != WANT_NOTHING)
@@ -230,6 +232,12 @@ script__limit_text(const struct script_run *run, char *buf, size_t size)
 		break;
 	case WANT_WALL:
 		snprintf(buf, size, "did not end within its deadline");
+		break;
+	case WANT_HOLD:
+		snprintf(buf, size,
+		    "worked for %d ms where it cannot give way "
+		    "(one pattern, or a callback of sort)",
+		    RUN_HOLD_MS);
 		break;
 	case WANT_MEMORY:
 		snprintf(buf, size, "used up its %zu MiB of memory",
