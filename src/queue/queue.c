@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
+#include "fiber/fiber.h"
 #include "queue/queue_backend.h"
 
 #define FUNCTION_MAX_BYTES 128
@@ -196,6 +197,8 @@ queue_take(struct queue *queue, int64_t lease_ms, uint64_t deadline_ms,
 	const struct task *task = task_self();
 
 	TRY(check_lease(lease_ms));
+	if (fiber_cancelled())
+		return err_set(ERR_CANCELLED, "cancelled");
 	if (task != NULL)
 		deadline_ms = deadline_min(deadline_ms, task->deadline_ms);
 	for (;;) {

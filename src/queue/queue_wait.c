@@ -68,6 +68,9 @@ queue__waiter_wait(struct queue_waiter *waiter, uint64_t deadline_ms)
 
 	while (!waiter->woken && rc == OK)
 		rc = fiber_park(deadline_ms);
+	/* One that is to end must not take what it was woken for. */
+	if (rc == ERR_CANCELLED || fiber_cancelled())
+		return err_set(ERR_CANCELLED, "cancelled");
 	return waiter->woken ? OK : rc;
 }
 
