@@ -30,6 +30,9 @@ bool extract_supported(const char *content_type, const char *filename);
 enum err_code extract_file(const char *path, const char *content_type,
     const char *filename, uint64_t deadline_ms, struct extracted *out);
 void extracted_done(struct extracted *extracted);
+/* The program to run as the child instead of this one; for tests, before
+ * loops start. The string is kept. */
+void extract_set_program(const char *path);
 
 /* The child's side: `xin extract-child <type> <max_bytes>`, document on fd 3,
  * JSON on stdout; returns the exit code. */

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The list of blocks that a document becomes, written as JSON while it grows.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "extract/internal.h"
+
+#define TITLE_MAX 500
+
+static const char *const type_names[] = {
+	[BLOCK_HEADING] = "heading",
+	[BLOCK_PARAGRAPH] = "paragraph",
+	[BLOCK_LIST] = "list",
+	[BLOCK_TABLE] = "table",
+	[BLOCK_CODE] = "code",
+	[BLOCK_QUOTE] = "quote",
+};
+
+void
+extract__blocks_init(struct extract__blocks *blocks, size_t max_bytes)
+{
+	*blocks = (struct extract__blocks){ .max_bytes = max_bytes };
+	buf_init(&blocks->json, 0);
+}
+
+void
+extract__blocks_done(struct extract__blocks *blocks)
+{
+	buf_done(&blocks->json);
+	mem_free(blocks->title);
+}
+
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* Code keeps its first line's indentation. */
+static void
+trim(const char **text, size_t *len, bool code)
+{
+	while (*len > 0 && is_blank((*text)[*len - 1]))
+		--*len;
+	while (*len > 0 && ((*text)[0] == '\n' || (*text)[0] == '\r' ||
+			       (!code && is_blank((*text)[0])))) {
+		++*text;
+		--*len;
+	}
+}
+
+/* U+FEFF inside a text, C0 and C1 controls and DEL say nothing to a reader. */
+static size_t
+skip_length(const unsigned char *p, size_t left)
+{
+	if ((p[0] < ' ' && p[0] != '\n' && p[0] != '\t') || p[0] == 0x7f)
+		return 1;
+	if (left >= 2 && p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f)
+		return 2;
+	if (left >= 3 && p[0] == 0xef && p[1] == 0xbb && p[2] == 0xbf)
+		return 3;
+	return 0;
+}
+
+static void
+clean(const char *text, size_t len, bool code, struct buf *out)
+{
+	const unsigned char *p = (const unsigned char *)text;
+	unsigned newlines = 0;
+
+	buf_reserve(out, len);
+	for (size_t i = 0; i < len;) {
+		size_t skip = skip_length(p + i, len - i);
+
+		if (skip > 0) {
+			i += skip;
+			continue;
+		}
+		newlines = p[i] == '\n' ? newlines + 1 : 0;
+		if (newlines <= 2 || code)
+			buf_addc(out, (char)p[i]);
+		i++;
+	}
+}
+
+void
+extract__set_title(struct extract__blocks *blocks, const char *text, size_t len)
+{
+	struct buf title;
+
+	trim(&text, &len, false);
+	if (blocks->title != NULL || len == 0)
+		return;
+	if (len > TITLE_MAX) {
+		len = TITLE_MAX;
+		while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
+			len--;
+	}
+	buf_init(&title, 0);
+	clean(text, len, false, &title);
+	for (size_t i = 0; i < title.len; i++)
+		if (is_blank(title.data[i]))
+			title.data[i] = ' ';
+	blocks->title = buf_take(&title, NULL);
+}
+
+void
+extract__add(struct extract__blocks *blocks, enum block_type type, int level,
+    const char *text, size_t len)
+{
+	struct buf cleaned;
+	const char *at;
+
+	buf_init(&cleaned, 0);
+	clean(text, len, type == BLOCK_CODE, &cleaned);
+	at = buf_str(&cleaned);
+	len = cleaned.len;
+	trim(&at, &len, type == BLOCK_CODE);
+	blocks->text_bytes += len;
+	if (blocks->text_bytes > blocks->max_bytes)
+		blocks->full = true;
+	if (len > 0 && !blocks->full) {
+		buf_addf(&blocks->json, "%s{\"type\":\"%s\"",
+		    blocks->count++ > 0 ? "," : "", type_names[type]);
+		if (type == BLOCK_HEADING)
+			buf_addf(&blocks->json, ",\"level\":%d", level);
+		buf_adds(&blocks->json, ",\"text\":");
+		buf_add_json(&blocks->json, at, len);
+		buf_addc(&blocks->json, '}');
+	}
+	if (type == BLOCK_HEADING && level == 1)
+		extract__set_title(blocks, at, len);
+	buf_done(&cleaned);
+}

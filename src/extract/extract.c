@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parent's side: which formats can be read, running the child under its
+ * limits, and saying in words why a document could not be read.
+ */
+#include "extract/extract.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/config.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "extract/internal.h"
+#include "fiber/fiber.h"
+#include "process/process.h"
+
+static const char *program; /* NULL = ourselves */
+
+static const struct {
+	const char *type;
+	enum extract__format format;
+} types[] = {
+	{ "text/markdown", EXTRACT_MARKDOWN },
+	{ "text/x-markdown", EXTRACT_MARKDOWN },
+	{ "text/plain", EXTRACT_PLAIN },
+	{ "text/html", EXTRACT_HTML },
+	{ "application/xhtml+xml", EXTRACT_HTML },
+};
+
+static const struct {
+	const char *suffix;
+	enum extract__format format;
+} suffixes[] = {
+	{ ".md", EXTRACT_MARKDOWN },
+	{ ".markdown", EXTRACT_MARKDOWN },
+	{ ".mkd", EXTRACT_MARKDOWN },
+	{ ".txt", EXTRACT_PLAIN },
+	{ ".text", EXTRACT_PLAIN },
+	{ ".html", EXTRACT_HTML },
+	{ ".htm", EXTRACT_HTML },
+	{ ".xhtml", EXTRACT_HTML },
+};
+
+void
+extract_set_program(const char *path)
+{
+	program = path;
+}
+
+/* ---- formats ---- */
+
+static enum extract__format
+by_suffix(const char *filename)
+{
+	size_t len = filename == NULL ? 0 : strlen(filename);
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		size_t n = strlen(suffixes[i].suffix);
+
+		if (len > n &&
+		    strcasecmp(filename + len - n, suffixes[i].suffix) == 0)
+			return suffixes[i].format;
+	}
+	return EXTRACT_NONE;
+}
+
+static bool
+is_vague(const char *type, size_t len)
+{
+	static const char vague[] = "application/octet-stream";
+
+	return len == 0 ||
+	       (len == sizeof(vague) - 1 && strncasecmp(type, vague, len) == 0);
+}
+
+/* The type counts; the name decides where the type says nothing, and between
+ * plain text and Markdown, which many clients do not tell apart. */
+static enum extract__format
+format_of(const char *type, const char *filename)
+{
+	size_t len = type == NULL ? 0 : strcspn(type, "; \t");
+
+	if (is_vague(type, len))
+		return by_suffix(filename);
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (strlen(types[i].type) != len ||
+		    strncasecmp(type, types[i].type, len) != 0)
+			continue;
+		if (types[i].format == EXTRACT_PLAIN &&
+		    by_suffix(filename) == EXTRACT_MARKDOWN)
+			return EXTRACT_MARKDOWN;
+		return types[i].format;
+	}
+	return EXTRACT_NONE;
+}
+
+bool
+extract_supported(const char *content_type, const char *filename)
+{
+	return format_of(content_type, filename) != EXTRACT_NONE;
+}
+
+/* ---- the child's answer ---- */
+
+struct answer {
+	const struct process_result *result;
+	struct extracted *out;
+};
+
+static enum err_code
+take_error(const json_t *object)
+{
+	const char *name = json_str(object, "error");
+	const char *message = json_str(object, "message");
+
+	if (name == NULL || message == NULL)
+		return err_set(ERR_INTERNAL, "the extractor said nothing");
+	return err_set(err_from_name(name), "%s", message);
+}
+
+static enum err_code
+take_document(const json_t *object, struct extracted *out)
+{
+	json_t *blocks = json_object_get(object, "blocks");
+	const char *title = json_str(object, "title");
+	const char *charset = json_str(object, "charset");
+
+	if (!json_is_array(blocks) || charset == NULL)
+		return err_set(ERR_INTERNAL, "the extractor sent no blocks");
+	*out = (struct extracted){ .title =
+				       title == NULL ? NULL : mem_strdup(title),
+		.charset = mem_strdup(charset),
+		.blocks = json_incref(blocks) };
+	return OK;
+}
+
+/* On a pool thread: a long document is a long parse. */
+static enum err_code
+read_answer(void *arg)
+{
+	const struct answer *answer = arg;
+	const struct buf *text = &answer->result->out;
+	json_t *object = NULL;
+	enum err_code rc;
+
+	if (json_parse(buf_str(text), text->len, &object) != OK)
+		return err_add(ERR_INTERNAL, "the extractor's answer");
+	rc = answer->result->exit_code == 0 ? take_document(object, answer->out)
+					    : take_error(object);
+	json_decref(object);
+	return rc;
+}
+
+static enum err_code
+explain_death(
+    const struct process_result *result, const struct process_limits *limits)
+{
+	switch (result->signal) {
+	case SIGXCPU:
+	case SIGKILL:
+		return err_set(ERR_TOO_LARGE,
+		    "reading the document took more than %llu ms of CPU",
+		    (unsigned long long)limits->cpu_ms);
+	case SIGABRT: /* how base ends when memory is out */
+		return err_set(ERR_TOO_LARGE,
+		    "reading the document needs more than %llu MiB of memory",
+		    (unsigned long long)(limits->memory_bytes >> 20));
+	case 0:
+		return err_set(ERR_INTERNAL, "the extractor ended with code %d",
+		    result->exit_code);
+	default:
+		return err_set(ERR_INVALID,
+		    "the parser fell over this document (%s)",
+		    strsignal(result->signal));
+	}
+}
+
+/* ---- the call ---- */
+
+static struct process_limits
+child_limits(size_t max_text)
+{
+	struct process_limits limits = {
+		.cpu_ms = (uint64_t)config_int(CFG_EXTRACT_CPU_MS),
+		.memory_bytes = (uint64_t)config_int(CFG_EXTRACT_HEAP_BYTES),
+		.max_files = 16,
+		/* quotes and line breaks double, names of blocks add up */
+		.max_output_bytes = 3 * max_text + 4096,
+	};
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	limits.memory_bytes = 0; /* their shadow is terabytes of it */
+#endif
+	return limits;
+}
+
+static enum err_code
+run_child(int fd, enum extract__format format, uint64_t deadline_ms,
+    struct extracted *out)
+{
+	static const char *const names[] = { "", "markdown", "plain", "html" };
+	size_t max_text = (size_t)config_int(CFG_MAX_TEXT_BYTES);
+	struct process_limits limits = child_limits(max_text);
+	struct process_result result = { 0 };
+	struct answer answer = { .result = &result, .out = out };
+	const char *argv[] = { program != NULL ? program : process_self_path(),
+		"extract-child", names[format], NULL, NULL };
+	char max[24];
+	enum err_code rc;
+
+	snprintf(max, sizeof(max), "%zu", max_text);
+	argv[3] = max;
+	TRY(process_run(argv, NULL, 0, fd, &limits, deadline_ms, &result));
+	if (result.signal == 0 && result.exit_code <= 1)
+		rc = pool_run(read_answer, &answer);
+	else
+		rc = explain_death(&result, &limits);
+	process_result_done(&result);
+	return rc;
+}
+
+enum err_code
+extract_file(const char *path, const char *content_type, const char *filename,
+    uint64_t deadline_ms, struct extracted *out)
+{
+	enum extract__format format = format_of(content_type, filename);
+	enum err_code rc;
+	int fd;
+
+	if (format == EXTRACT_NONE)
+		return err_set(ERR_MEDIA_TYPE,
+		    "%s cannot be read; Markdown, plain text and HTML can",
+		    content_type != NULL && content_type[0] != '\0'
+			? content_type
+			: "a document without a type or a known file name");
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return err_set(errno == ENOENT ? ERR_NOT_FOUND : ERR_IO,
+		    "cannot open the document: %s", strerror(errno));
+	rc = run_child(fd, format, deadline_ms, out);
+	close(fd);
+	return rc;
+}
+
+void
+extracted_done(struct extracted *extracted)
+{
+	if (extracted == NULL)
+		return;
+	mem_free(extracted->title);
+	mem_free(extracted->charset);
+	json_decref(extracted->blocks);
+	*extracted = (struct extracted){ NULL, NULL, NULL };
+}
