@@ -20,6 +20,8 @@ static const struct kv_backend *const backends[] = {
 enum err_code
 kv_open(const char *url, struct kv **kv_out)
 {
+	if (url[0] == '\0')
+		url = backends[0]->scheme; /* the embedded one */
 	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
 		struct kv *kv;
 

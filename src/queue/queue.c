@@ -7,7 +7,6 @@
  */
 #include "queue/queue.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -26,49 +25,19 @@ static const struct queue_backend *const backends[] = {
 	&queue_sqlite_backend,
 };
 
-/* The gauges' values. Process-wide, because a gauge cannot be unregistered and
- * may be read after a queue was closed. */
-static _Atomic int64_t shown[3];
-
-static double
-read_shown(void *arg)
-{
-	return (double)atomic_load((_Atomic int64_t *)arg);
-}
-
-static void
-register_gauges(void)
-{
-	static const char *const states[3] = { "waiting", "running", "dead" };
-	static atomic_flag once = ATOMIC_FLAG_INIT;
-
-	if (atomic_flag_test_and_set(&once))
-		return;
-	for (int i = 0; i < 3; i++)
-		metric_gauge_read(METRIC_QUEUE_DEPTH, SERVICE_NONE,
-		    LABELS(states[i]), read_shown, &shown[i]);
-}
-
-void
-queue__show_depth(int64_t waiting, int64_t running, int64_t dead)
-{
-	atomic_store(&shown[0], waiting);
-	atomic_store(&shown[1], running);
-	atomic_store(&shown[2], dead);
-}
-
 enum err_code
 queue_open(const char *url, struct sqlite *db, struct queue **queue_out)
 {
 	struct queue *queue;
 
+	if (url[0] == '\0')
+		url = backends[0]->scheme; /* the embedded one */
 	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
 		if (!str_starts(url, backends[i]->scheme))
 			continue;
 		TRY(backends[i]->open(url, db, &queue));
 		queue->backend = backends[i];
 		queue->waiters = queue__waiters_new();
-		register_gauges();
 		*queue_out = queue;
 		return OK;
 	}

@@ -64,9 +64,6 @@ extern const struct queue_backend queue_sqlite_backend;
 /* Dead letters kept; older ones are deleted. */
 #define QUEUE_DEAD_MAX 10000
 
-/* For XIN_QUEUE_DEPTH's gauges: back ends that know their counts say so. */
-void queue__show_depth(int64_t waiting, int64_t running, int64_t dead);
-
 /* ---- the fibers that wait for a job (queue_wait.c) ---- */
 struct queue_waiters *queue__waiters_new(void);
 void queue__waiters_free(struct queue_waiters *waiters);

@@ -47,15 +47,12 @@ recount(sqlite3 *db, struct queue_sqlite *q)
 
 	TRY(sqlite_query(db, &s,
 	    "SELECT (SELECT count(*) FROM jobs WHERE state = 'waiting'),"
-	    " (SELECT count(*) FROM jobs WHERE state = 'running'),"
 	    " (SELECT count(*) FROM jobs WHERE state = 'dead')",
 	    ""));
 	TRY(sqlite_step(db, s, &row));
 	q->waiting = sqlite3_column_int64(s, 0);
-	q->running = sqlite3_column_int64(s, 1);
-	q->dead = sqlite3_column_int64(s, 2);
+	q->dead = sqlite3_column_int64(s, 1);
 	sqlite3_reset(s);
-	queue__show_depth(q->waiting, q->running, q->dead);
 	return OK;
 }
 
@@ -68,15 +65,13 @@ fresh_counts(sqlite3 *db, struct queue_sqlite *q)
 }
 
 static void
-move_counts(struct call *c, int64_t waiting, int64_t running, int64_t dead)
+move_counts(struct call *c, int64_t waiting, int64_t dead)
 {
 	struct queue_sqlite *q = c->queue;
 
 	q->waiting += waiting;
-	q->running += running;
 	q->dead += dead;
 	c->changed = true;
-	queue__show_depth(q->waiting, q->running, q->dead);
 }
 
 static enum err_code
@@ -110,7 +105,7 @@ insert(sqlite3 *db, struct call *c, bool was_dead)
 	    " VALUES(?, ?, ?, ?, ?, ?)",
 	    "ttttii", c->id, c->brand, c->function, c->kwargs,
 	    c->run_at > 0 ? c->run_at : now, now));
-	move_counts(c, 1, 0, was_dead ? -1 : 0);
+	move_counts(c, 1, was_dead ? -1 : 0);
 	c->result = QUEUE_PUT_NEW;
 	return OK;
 }
@@ -180,7 +175,7 @@ reap(sqlite3 *db, struct call *c, int64_t now)
 	c->look.reaped = back;
 	c->look.buried = buried;
 	if (back + buried > 0)
-		move_counts(c, back, -back - buried, buried);
+		move_counts(c, back, buried);
 	return OK;
 }
 
@@ -263,7 +258,7 @@ lease_job(sqlite3 *db, struct call *c, int64_t now)
 	    " lease_until = ? WHERE id = ?",
 	    "itit", c->job.attempt, c->job.token, now + c->lease_ms,
 	    c->job.id));
-	move_counts(c, -1, 1, 0);
+	move_counts(c, -1, 0);
 	pthread_mutex_lock(&c->queue->turn_lock);
 	str_copy(c->queue->last_brand, sizeof(c->queue->last_brand),
 	    c->job.brand_id);
@@ -360,7 +355,6 @@ finish(sqlite3 *db, void *arg)
 	    c->held->token));
 	if (changes == 0)
 		return lost(c->held);
-	move_counts(c, 0, -1, 0);
 	return OK;
 }
 
@@ -386,7 +380,7 @@ retry(sqlite3 *db, void *arg)
 	    c->held->token));
 	if (changes == 0)
 		return lost(c->held);
-	move_counts(c, 1, -1, 0);
+	move_counts(c, 1, 0);
 	return OK;
 }
 
@@ -417,7 +411,7 @@ bury(sqlite3 *db, void *arg)
 		    "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs"
 		    " WHERE state = 'dead' ORDER BY ended_at, seq LIMIT ?)",
 		    "i", c->queue->dead + 1 - QUEUE_DEAD_MAX));
-	move_counts(c, 0, -1, 1 - pruned);
+	move_counts(c, 0, 1 - pruned);
 	return OK;
 }
 
@@ -440,7 +434,7 @@ abort_waiting(sqlite3 *db, void *arg)
 	TRY(sqlite_run(db, &changes,
 	    "DELETE FROM jobs WHERE id = ? AND state = 'waiting'", "t", c->id));
 	if (changes > 0)
-		move_counts(c, -1, 0, 0);
+		move_counts(c, -1, 0);
 	return OK;
 }
 

@@ -13,7 +13,7 @@ struct queue_sqlite {
 	struct queue queue; /* first */
 	struct sqlite *db;
 	/* The writer thread's alone. */
-	int64_t waiting, running, dead;
+	int64_t waiting, dead;
 	/* The counts are wrong: a write that had changed them was not
 	 * committed. */
 	atomic_bool stale;

@@ -60,6 +60,8 @@ store_open(const char *url, struct sqlite *db, struct store **store_out)
 	struct store *store;
 
 	TRY(take_decorators(&url, &decorators));
+	if (url[0] == '\0')
+		url = backends[0]->scheme; /* the embedded one */
 	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
 		if (!str_starts(url, backends[i]->scheme))
 			continue;

@@ -11,7 +11,7 @@
 #include "kv/kv.h"
 #include "kv/kv_backend.h"
 
-static const char *const urls[] = { "memory:" };
+static const char *const urls[] = { "memory:", "" };
 static const char *url;
 
 static int

@@ -12,7 +12,6 @@
 #include "base/config.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/metric.h"
 #include "base/str.h"
 #include "fiber/fiber.h"
 #include "fiber/loop.h"
@@ -392,8 +391,6 @@ depth_tells_every_state(void **state)
 	assert_int_equal(depth.running, 1);
 	assert_int_equal(depth.dead, 0);
 	assert_int_equal(depth.oldest_wait_ms, 700);
-	assert_true(metric_value(METRIC_QUEUE_DEPTH, LABELS("waiting")) == 2);
-	assert_true(metric_value(METRIC_QUEUE_DEPTH, LABELS("running")) == 1);
 	job_done(&job);
 }
 
