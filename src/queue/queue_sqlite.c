@@ -350,7 +350,6 @@ finish(sqlite3 *db, void *arg)
 	struct call *c = arg;
 	int changes;
 
-	TRY(fresh_counts(db, c->queue));
 	TRY(sqlite_run(db, &changes, "DELETE FROM jobs" HELD, "tt", c->held->id,
 	    c->held->token));
 	if (changes == 0)
