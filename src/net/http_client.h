@@ -15,10 +15,10 @@
 struct http_call {
 	const char *method;
 	const char *url;
-	const char *const *headers;  /* "Name: value", NULL-ended; may be NULL */
+	const char *const *headers; /* "Name: value", NULL-ended; may be NULL */
 	const void *body;
 	size_t body_len;
-	size_t max_reply_bytes;	     /* more is ERR_TOO_LARGE */
+	size_t max_reply_bytes; /* more is ERR_TOO_LARGE */
 	/* Optional: pieces of the answer as they come, on the caller's fiber;
 	 * an error ends the call. Without it `reply.body` collects. */
 	enum err_code (*on_data)(void *arg, const char *data, size_t len);

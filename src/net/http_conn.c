@@ -111,9 +111,9 @@ on_timer(void *arg)
 		}
 		metric_count(METRIC_HTTP_REFUSED, LABELS("timeout"), 1);
 		conn->wait = WAIT_NOTHING;
-		http__refuse(conn->req,
-		    err_set(ERR_REQUEST_TIMEOUT,
-			"the request did not arrive in time"));
+		http__refuse(
+		    conn->req, err_set(ERR_REQUEST_TIMEOUT,
+				   "the request did not arrive in time"));
 		return;
 	case WAIT_IDLE:
 	case WAIT_WRITE:
@@ -140,8 +140,8 @@ static void
 linger(struct http_conn *conn)
 {
 	if (conn->eof || conn->gone ||
-	    uv_shutdown(&conn->shutdown, (uv_stream_t *)&conn->tcp,
-		on_shutdown) != 0) {
+	    uv_shutdown(
+		&conn->shutdown, (uv_stream_t *)&conn->tcp, on_shutdown) != 0) {
 		http__conn_close(conn);
 		return;
 	}
@@ -180,7 +180,7 @@ on_flush(struct loop_hook *hook)
 {
 	struct http_conn *conn =
 	    (struct http_conn *)(void *)((char *)hook -
-		offsetof(struct http_conn, flush));
+					 offsetof(struct http_conn, flush));
 	uv_buf_t piece;
 	int n;
 

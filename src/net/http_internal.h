@@ -15,14 +15,14 @@
  * can be split in place. One request at a time is in work; what a client sends
  * ahead waits in `in` (and, above a ceiling, in the kernel).
  */
-#define HTTP_READ_BYTES	      ((size_t)16384)
+#define HTTP_READ_BYTES       ((size_t)16384)
 #define HTTP_AHEAD_BYTES      ((size_t)65536)
 #define HTTP_BODY_QUEUE_BYTES ((size_t)262144)
-#define HTTP_OUT_BYTES	      ((size_t)1048576)
+#define HTTP_OUT_BYTES        ((size_t)1048576)
 #define HTTP_LINGER_BYTES     ((size_t)65536)
-#define HTTP_WRITE_MS	      30000
-#define HTTP_LINGER_MS	      2000
-#define HTTP_PARAMS_MAX	      8
+#define HTTP_WRITE_MS         30000
+#define HTTP_LINGER_MS        2000
+#define HTTP_PARAMS_MAX       8
 
 struct http_listener {
 	uv_tcp_t tcp;
@@ -41,7 +41,14 @@ struct http_server {
 	atomic_bool draining;
 };
 
-enum http_wait { WAIT_NOTHING, WAIT_IDLE, WAIT_HEAD, WAIT_BODY, WAIT_WRITE, WAIT_LINGER };
+enum http_wait {
+	WAIT_NOTHING,
+	WAIT_IDLE,
+	WAIT_HEAD,
+	WAIT_BODY,
+	WAIT_WRITE,
+	WAIT_LINGER
+};
 
 struct http_conn {
 	uv_tcp_t tcp;
@@ -50,10 +57,10 @@ struct http_conn {
 	char peer[64];
 	llhttp_t parser;
 	struct buf in;
-	size_t parsed;	   /* bytes of `in` that the parser has seen */
-	size_t overhead;   /* of the message: framing beside the body */
-	struct buf out;	   /* gathered in this loop turn */
-	struct buf writing;/* handed to the kernel */
+	size_t parsed;      /* bytes of `in` that the parser has seen */
+	size_t overhead;    /* of the message: framing beside the body */
+	struct buf out;     /* gathered in this loop turn */
+	struct buf writing; /* handed to the kernel */
 	uv_write_t write;
 	uv_shutdown_t shutdown;
 	struct loop_hook flush;
@@ -81,7 +88,10 @@ struct http_request {
 	char *query;  /* as sent, "" when none */
 	struct http_header *headers;
 	size_t header_count;
-	struct { const char *name; const char *value; } params[HTTP_PARAMS_MAX];
+	struct {
+		const char *name;
+		const char *value;
+	} params[HTTP_PARAMS_MAX];
 	size_t param_count;
 	void *user;
 	uint64_t began_us;

@@ -58,7 +58,8 @@ take_target(struct http_request *req, char *target)
 	char *mark;
 
 	if (len > (size_t)config_int(CFG_MAX_URL_BYTES))
-		return err_set(ERR_URI_TOO_LONG, "the target is over %lld bytes",
+		return err_set(ERR_URI_TOO_LONG,
+		    "the target is over %lld bytes",
 		    (long long)config_int(CFG_MAX_URL_BYTES));
 	if (strncasecmp(target, "http://", 7) == 0 ||
 	    strncasecmp(target, "https://", 8) == 0) {
@@ -222,7 +223,8 @@ accept_head(struct http_request *req, const llhttp_t *parser)
 	char allow[64];
 	enum err_code rc;
 
-	req->has_body = (parser->flags & F_CHUNKED) != 0 ||
+	req->has_body =
+	    (parser->flags & F_CHUNKED) != 0 ||
 	    ((parser->flags & F_CONTENT_LENGTH) && parser->content_length > 0);
 	TRY(take_head(req, parser));
 	rc = http__route(req, server->options.routes, allow, sizeof(allow));
@@ -254,7 +256,7 @@ on_headers_complete(llhttp_t *parser)
 	enum err_code rc = accept_head(req, parser);
 
 	req->keep_alive = llhttp_should_keep_alive(parser) &&
-	    !atomic_load(&conn->listener->server->draining);
+			  !atomic_load(&conn->listener->server->draining);
 	if (rc == OK && parser->upgrade)
 		rc = err_set(ERR_INVALID, "upgrades are not accepted");
 	if (rc != OK) {
@@ -281,9 +283,9 @@ on_body(llhttp_t *parser, const char *data, size_t len)
 	if (req->refused != OK || req->failed != OK)
 		return HPE_USER;
 	if (req->body_seen > req->body_max) {
-		http__refuse(req,
-		    err_set(ERR_TOO_LARGE, "the body is over %llu bytes",
-			(unsigned long long)req->body_max));
+		http__refuse(
+		    req, err_set(ERR_TOO_LARGE, "the body is over %llu bytes",
+			     (unsigned long long)req->body_max));
 		return HPE_USER;
 	}
 	buf_add(&req->body, data, len);
@@ -351,8 +353,8 @@ check_ceilings(struct http_conn *conn, size_t consumed, uint64_t body_before)
 		return OK;
 	conn->overhead += consumed - (size_t)(req->body_seen - body_before);
 	if (req->route == NULL && req->refused == OK && conn->overhead > max)
-		return err_set(ERR_HEADERS_TOO_LARGE,
-		    "the head is over %zu bytes", max);
+		return err_set(
+		    ERR_HEADERS_TOO_LARGE, "the head is over %zu bytes", max);
 	if (conn->overhead > 2 * max + 16 * req->body_seen)
 		return err_set(ERR_HEADERS_TOO_LARGE,
 		    "the framing of the body is over its ceiling");
@@ -386,7 +388,7 @@ http__parse(struct http_conn *conn)
 	if (check_ceilings(conn, consumed, body_before) != OK)
 		http__refuse(req, ERR_HEADERS_TOO_LARGE);
 	else if (error != HPE_OK && error != HPE_PAUSED &&
-	    (req == NULL || req->refused == OK))
+		 (req == NULL || req->refused == OK))
 		refuse_bytes(conn);
 	/* The head is copied: what was parsed is done with. */
 	if (conn->req == NULL || conn->req->route != NULL ||

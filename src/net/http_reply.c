@@ -89,8 +89,8 @@ write_head(struct http_request *req, int status, const char *content_type)
 	req->replied = true;
 	buf_addf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nX-Request-ID: %s\r\n",
 	    status, reason_of(status), date_now(), task->request_id);
-	buf_addf(out, "traceparent: 00-%s-%s-01\r\n", task->trace_id,
-	    task->span_id);
+	buf_addf(
+	    out, "traceparent: 00-%s-%s-01\r\n", task->trace_id, task->span_id);
 	if (content_type != NULL)
 		buf_addf(out, "Content-Type: %s\r\n", content_type);
 	buf_add(out, buf_str(&req->extra), req->extra.len);
@@ -131,8 +131,8 @@ http_reply_json(struct http_request *req, int status, const json_t *body)
 	must(body != NULL);
 	buf_init(&text, 0);
 	json_write(body, &text);
-	rc = http_reply(req, status, "application/json", buf_str(&text),
-	    text.len);
+	rc = http_reply(
+	    req, status, "application/json", buf_str(&text), text.len);
 	buf_done(&text);
 	return rc;
 }
@@ -145,21 +145,22 @@ http_reply_error(struct http_request *req, enum err_code code)
 	enum err_code rc;
 
 	buf_init(&text, 0);
-	buf_addf(&text, "{\"error\":{\"code\":\"%s\",\"message\":",
-	    err_name(code));
+	buf_addf(
+	    &text, "{\"error\":{\"code\":\"%s\",\"message\":", err_name(code));
 	buf_add_json(&text, err_message(), strlen(err_message()));
-	buf_addf(&text, ",\"status\":%d,\"retryable\":%s,\"request_id\":",
-	    status, err_retryable(code) ? "true" : "false");
-	buf_add_json(&text, task_self()->request_id,
-	    strlen(task_self()->request_id));
+	buf_addf(&text,
+	    ",\"status\":%d,\"retryable\":%s,\"request_id\":", status,
+	    err_retryable(code) ? "true" : "false");
+	buf_add_json(
+	    &text, task_self()->request_id, strlen(task_self()->request_id));
 	buf_adds(&text, "}}");
 	if ((status == 503 || status == 429) &&
 	    strstr(buf_str(&req->extra), "Retry-After:") == NULL)
 		http_set_header(req, "Retry-After", "1");
 	if (status == 401)
 		http_set_header(req, "WWW-Authenticate", "Bearer");
-	rc = http_reply(req, status, "application/json", buf_str(&text),
-	    text.len);
+	rc = http_reply(
+	    req, status, "application/json", buf_str(&text), text.len);
 	buf_done(&text);
 	return rc;
 }
@@ -174,10 +175,11 @@ http_replied(const struct http_request *req)
 enum err_code
 http__space(struct http_conn *conn)
 {
-	while (!conn->gone && conn->out.len + conn->writing.len > HTTP_OUT_BYTES) {
+	while (
+	    !conn->gone && conn->out.len + conn->writing.len > HTTP_OUT_BYTES) {
 		http__conn_flush_later(conn);
-		TRY(fiber_cond_wait(&conn->drained,
-		    deadline_in_ms(HTTP_WRITE_MS)));
+		TRY(fiber_cond_wait(
+		    &conn->drained, deadline_in_ms(HTTP_WRITE_MS)));
 	}
 	if (conn->gone)
 		return err_set(ERR_CANCELLED, "the client went away");
@@ -185,8 +187,8 @@ http__space(struct http_conn *conn)
 }
 
 enum err_code
-http_stream_begin(struct http_request *req, int status,
-    const char *content_type)
+http_stream_begin(
+    struct http_request *req, int status, const char *content_type)
 {
 	must(!req->replied);
 	req->streaming = true;

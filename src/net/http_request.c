@@ -138,8 +138,8 @@ check_near(const struct http_request *req)
 	if ((str_starts(origin, "http://") && is_near(origin + 7)) ||
 	    (str_starts(origin, "https://") && is_near(origin + 8)))
 		return OK;
-	return err_set(ERR_FORBIDDEN,
-	    "without keys requests of other sites are refused");
+	return err_set(
+	    ERR_FORBIDDEN, "without keys requests of other sites are refused");
 }
 
 /* ---- the life of a request ---- */
@@ -156,8 +156,8 @@ record(struct http_request *req, enum err_code rc)
 	uint64_t us = clock_mono_us() - req->began_us;
 	const char *method = method_names[req->method];
 	const char *route = route_label(req);
-	bool quiet = req->status < 400 &&
-	    (str_starts(route, "/health") || str_starts(route, "/metrics"));
+	bool quiet = req->status < 400 && (str_starts(route, "/health") ||
+					      str_starts(route, "/metrics"));
 
 	metric_count(METRIC_HTTP_REQUESTS,
 	    LABELS(method, route, metric_status_class(req->status)), 1);
@@ -297,8 +297,8 @@ http_query(const struct http_request *req, const char *name)
 
 		if (len > name_len && at[name_len] == '=' &&
 		    strncmp(at, name, name_len) == 0)
-			return query_value(req, at + name_len + 1,
-			    len - name_len - 1);
+			return query_value(
+			    req, at + name_len + 1, len - name_len - 1);
 		at += len + (at[len] == '&');
 	}
 	return NULL;
@@ -313,9 +313,9 @@ http_header(const struct http_request *req, const char *name)
 		if (strcasecmp(req->headers[i].name, name) != 0)
 			continue;
 		found = found == NULL
-		    ? req->headers[i].value
-		    : arena_printf(&req->conn->req->arena, "%s, %s", found,
-			  req->headers[i].value);
+			    ? req->headers[i].value
+			    : arena_printf(&req->conn->req->arena, "%s, %s",
+				  found, req->headers[i].value);
 		if (found == NULL)
 			return NULL;
 	}

@@ -53,7 +53,7 @@ matches(const char *template, const char *path, struct match *match)
 		if (*template == '{') {
 			if (!match_param(&template, &path, match))
 				return false;
-		} else if (*template++ != *path++) {
+		} else if (*template ++ != *path++) {
 			return false;
 		}
 	}
@@ -82,7 +82,7 @@ static bool
 serves(const struct http_route *route, enum http_method method)
 {
 	return route->method == method ||
-	    (route->method == HTTP_M_GET && method == HTTP_M_HEAD);
+	       (route->method == HTTP_M_GET && method == HTTP_M_HEAD);
 }
 
 static void

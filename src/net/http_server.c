@@ -50,9 +50,8 @@ static int
 port_of(const struct sockaddr_storage *address)
 {
 	if (address->ss_family == AF_INET)
-		return ntohs(
-		    ((const struct sockaddr_in *)(const void *)address)
-			->sin_port);
+		return ntohs(((const struct sockaddr_in *)(const void *)address)
+				 ->sin_port);
 	return ntohs(
 	    ((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
 }
@@ -110,8 +109,8 @@ listen_on_loop(void *arg)
 	atomic_fetch_add(&listener->server->open, 1);
 	rc = uv_tcp_open(&listener->tcp, opening->fd);
 	if (rc == 0)
-		rc = uv_listen((uv_stream_t *)&listener->tcp, BACKLOG,
-		    on_connection);
+		rc = uv_listen(
+		    (uv_stream_t *)&listener->tcp, BACKLOG, on_connection);
 	if (rc != 0)
 		return err_set(ERR_IO, "listen: %s", uv_strerror(rc));
 	return OK;
@@ -135,8 +134,8 @@ open_listeners(struct http_server *server, struct place *place)
 }
 
 enum err_code
-http_server_open(const struct http_options *options,
-    struct http_server **server_out)
+http_server_open(
+    const struct http_options *options, struct http_server **server_out)
 {
 	struct http_server *server = mem_zero(sizeof(*server));
 	struct place place = { 0 };
@@ -145,7 +144,8 @@ http_server_open(const struct http_options *options,
 
 	server->options = *options;
 	server->count = options->single ? 1 : loops_count();
-	server->listeners = mem_zero(server->count * sizeof(*server->listeners));
+	server->listeners =
+	    mem_zero(server->count * sizeof(*server->listeners));
 	rc = resolve(options->listen, &place);
 	if (rc == OK)
 		rc = bind_socket(&place, false, &probe);

@@ -24,11 +24,19 @@
 struct http_server;
 struct http_request;
 
-enum http_method { HTTP_M_GET, HTTP_M_HEAD, HTTP_M_POST, HTTP_M_PUT, HTTP_M_DELETE, HTTP_M_OPTIONS, HTTP_M_PATCH };
+enum http_method {
+	HTTP_M_GET,
+	HTTP_M_HEAD,
+	HTTP_M_POST,
+	HTTP_M_PUT,
+	HTTP_M_DELETE,
+	HTTP_M_OPTIONS,
+	HTTP_M_PATCH
+};
 
 /* How the body reaches the handler. */
 enum http_body {
-	HTTP_BODY_NONE,	  /* any body over 0 bytes is 413 */
+	HTTP_BODY_NONE,   /* any body over 0 bytes is 413 */
 	HTTP_BODY_SMALL,  /* whole in memory, up to XIN_MAX_JSON_BYTES */
 	HTTP_BODY_STREAM, /* read by http_read, up to XIN_MAX_UPLOAD_BYTES */
 };
@@ -50,21 +58,21 @@ struct http_route {
 };
 
 struct http_options {
-	const char *listen;	 /* host:port, port 0 = any */
+	const char *listen; /* host:port, port 0 = any */
 	enum service service;
 	const struct http_route *routes; /* ends with template NULL */
-	void *arg;		 /* for handlers */
-	bool single;		 /* one loop, exclusive bind: exporters */
-	bool check_host;	 /* open loopback mode: Host must be loopback,
-				  * and Origin too where one is sent */
+	void *arg;                       /* for handlers */
+	bool single;     /* one loop, exclusive bind: exporters */
+	bool check_host; /* open loopback mode: Host must be loopback,
+			  * and Origin too where one is sent */
 	/* Called before the handler, after routing; may refuse. NULL = none. */
 	enum err_code (*before)(struct http_request *req, void *arg);
 };
 
 /* Probe the port exclusively (a taken one is ERR_CONFLICT), then listen on all
  * loops. Logs `http.listening`. From the main thread. */
-enum err_code http_server_open(const struct http_options *options,
-    struct http_server **server_out);
+enum err_code http_server_open(
+    const struct http_options *options, struct http_server **server_out);
 int http_server_port(const struct http_server *server);
 /* Stop listening, let requests end (Connection: close on each), close idle
  * connections; WAITS nothing: blocks the calling main thread up to drain_ms. */
@@ -73,7 +81,7 @@ void http_server_free(struct http_server *server);
 
 /* ---- the request; strings live as long as the request ---- */
 enum http_method http_method(const struct http_request *req);
-const char *http_path(const struct http_request *req);	/* decoded, no query */
+const char *http_path(const struct http_request *req); /* decoded, no query */
 const char *http_route_template(const struct http_request *req);
 const char *http_param(const struct http_request *req, const char *name);
 /* Decoded query value, NULL when absent. */
@@ -94,27 +102,27 @@ const char *http_body(const struct http_request *req, size_t *len_out);
 enum err_code http_body_json(struct http_request *req, json_t **object_out);
 /* STREAM bodies: the next piece, valid until the next call; *len_out 0 at the
  * end. Sends 100 Continue on first use where expected. WAITS. */
-enum err_code http_read(struct http_request *req, const char **data_out,
-    size_t *len_out);
+enum err_code http_read(
+    struct http_request *req, const char **data_out, size_t *len_out);
 
 /* ---- the answer ---- */
 /* Before the body begins. Values with control characters are refused. */
-void http_set_header(struct http_request *req, const char *name,
-    const char *value);
+void http_set_header(
+    struct http_request *req, const char *name, const char *value);
 enum err_code http_reply(struct http_request *req, int status,
     const char *content_type, const void *body, size_t len);
-enum err_code http_reply_json(struct http_request *req, int status,
-    const json_t *body);
+enum err_code http_reply_json(
+    struct http_request *req, int status, const json_t *body);
 /* Takes nothing over; writes the error answer for `code` and the record. */
 enum err_code http_reply_error(struct http_request *req, enum err_code code);
 /* Has an answer begun? */
 bool http_replied(const struct http_request *req);
 /* Chunked answers: begin, write (WAITS when the client is slow;
  * ERR_CANCELLED when it is gone), end. */
-enum err_code http_stream_begin(struct http_request *req, int status,
-    const char *content_type);
-enum err_code http_stream_write(struct http_request *req, const void *data,
-    size_t len);
+enum err_code http_stream_begin(
+    struct http_request *req, int status, const char *content_type);
+enum err_code http_stream_write(
+    struct http_request *req, const void *data, size_t len);
 enum err_code http_stream_end(struct http_request *req);
 /* Server-sent events (WHATWG HTML 9.2). `id` may be NULL. WAITS. */
 enum err_code http_sse_begin(struct http_request *req);

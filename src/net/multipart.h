@@ -11,8 +11,8 @@
  * Strict: CRLF only, the closing boundary is required.
  */
 struct multipart_part {
-	const char *name;	  /* "" when absent */
-	const char *filename;	  /* NULL when absent; UTF-8, no path */
+	const char *name;         /* "" when absent */
+	const char *filename;     /* NULL when absent; UTF-8, no path */
 	const char *content_type; /* "" when absent */
 };
 
@@ -28,7 +28,8 @@ struct multipart;
 enum err_code multipart_new(const char *content_type,
     const struct multipart_handler *handler, size_t max_parts,
     struct multipart **multipart_out);
-enum err_code multipart_feed(struct multipart *mp, const char *data, size_t len);
+enum err_code multipart_feed(
+    struct multipart *mp, const char *data, size_t len);
 /* After the last byte: ERR_INVALID when the body was cut. */
 enum err_code multipart_end(struct multipart *mp);
 void multipart_free(struct multipart *mp);

@@ -13,7 +13,7 @@ bool url_decode(const char *in, size_t len, char *out, size_t *len_out);
 /* Append percent-encoded (RFC 3986 unreserved kept). */
 void url_encode(struct buf *out, const char *text);
 /* "host:port" into its parts; [v6]:port too. ERR_INVALID. */
-enum err_code url_host_port(const char *text, char *host, size_t host_size,
-    int *port_out);
+enum err_code url_host_port(
+    const char *text, char *host, size_t host_size, int *port_out);
 
 #endif
