@@ -5,10 +5,15 @@
  */
 #include "fiber_group.h"
 
+#include <stdatomic.h>
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "fiber/fiber.h"
+#include "fiber/loop.h"
 #include "sqlite/sqlite.h"
 #include "store/store.h"
 
@@ -247,6 +252,85 @@ only_one_worker_claims_a_document(void **state)
 	assert_int_equal(claim(store, &s, 1, "w2"), ERR_CONFLICT);
 	assert_int_equal(claim(store, &s, 1, "w1"), ERR_CONFLICT);
 	source_done(&s);
+}
+
+/* Fibers of both loops race; none of them asserts. */
+struct race {
+	struct store *store;
+	const struct source *source;
+	_Atomic int next, won, lost, wrong, alive;
+};
+
+static void
+race_to_claim(void *arg)
+{
+	struct race *r = arg;
+	struct source row;
+	char owner[16];
+	enum err_code rc;
+
+	snprintf(owner, sizeof(owner), "w%d", atomic_fetch_add(&r->next, 1));
+	rc = store_source_claim(r->store, r->source->brand_id, r->source->id, 1,
+	    owner, LEASE, 5, &row);
+	if (rc == OK) {
+		atomic_fetch_add(&r->won, 1);
+		if (!str_eq(row.lease_owner, owner))
+			atomic_fetch_add(&r->wrong, 1);
+		source_done(&row);
+	} else {
+		atomic_fetch_add(rc == ERR_CONFLICT ? &r->lost : &r->wrong, 1);
+	}
+	atomic_fetch_sub(&r->alive, 1);
+}
+
+static void
+race_to_answer(void *arg)
+{
+	struct race *r = arg;
+	char *answer = NULL;
+	enum err_code rc =
+	    store_dedup_begin(r->store, "raced", "f", 1000, &answer);
+
+	if (rc == OK && answer == NULL)
+		atomic_fetch_add(&r->won, 1);
+	else
+		atomic_fetch_add(rc == ERR_CONFLICT ? &r->lost : &r->wrong, 1);
+	mem_free(answer);
+	atomic_fetch_sub(&r->alive, 1);
+}
+
+static void
+run_race(struct race *r, fiber_fn fn)
+{
+	atomic_store(&r->alive, 40);
+	for (unsigned i = 0; i < 40; i++)
+		assert_true(loop_spawn(loop_at(i % 2), SERVICE_WORKER, fn, r));
+	while (atomic_load(&r->alive) > 0)
+		assert_int_equal(fiber_sleep(1), OK);
+	assert_int_equal(r->won, 1);
+	assert_int_equal(r->lost, 39);
+	assert_int_equal(r->wrong, 0);
+}
+
+static void
+of_many_workers_one_wins(void **state)
+{
+	struct store *store = store_of(state);
+	struct source s = added(store, "acme", "Manual");
+	struct race r = { .store = store, .source = &s };
+
+	clock_fake_stop(); /* sleeping needs real time */
+	run_race(&r, race_to_claim);
+	source_done(&s);
+}
+
+static void
+of_many_copies_of_a_message_one_runs(void **state)
+{
+	struct race r = { .store = store_of(state) };
+
+	clock_fake_stop();
+	run_race(&r, race_to_answer);
 }
 
 static void
@@ -1081,6 +1165,8 @@ main(void)
 		T(force_makes_a_new_version_of_the_same_source),
 		T(an_external_id_names_one_source_through_its_versions),
 		T(only_one_worker_claims_a_document),
+		T(of_many_workers_one_wins),
+		T(of_many_copies_of_a_message_one_runs),
 		T(a_job_for_an_older_version_claims_nothing),
 		T(a_worker_that_lost_its_lease_changes_nothing),
 		T(a_renewed_lease_keeps_others_out),
