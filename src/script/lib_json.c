@@ -77,9 +77,9 @@ lib_decode(lua_State *lua)
 	struct error saved;
 	struct box *box;
 
-	if (len > SCRIPT_JSON_MAX)
+	if (len > SCRIPT_DECODE_MAX)
 		return luaL_error(
-		    lua, "JSON text of over %d bytes", (int)SCRIPT_JSON_MAX);
+		    lua, "JSON text of over %d bytes", (int)SCRIPT_DECODE_MAX);
 	box = box_new(lua);
 	err_save(&saved);
 	if (json_parse(text, len, &box->value) != OK) {

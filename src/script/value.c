@@ -268,7 +268,7 @@ to_table(lua_State *lua, int index, struct script_measure *m, int depth)
 			       "itself");
 	if (!lua_checkstack(lua, 8))
 		return fail(m, "no memory");
-	if (!take(m, 2))
+	if (!take(m, 16))
 		return NULL;
 	if (is_list(lua, index, &count))
 		return to_array(lua, index, m, depth, count);
@@ -281,9 +281,21 @@ to_table(lua_State *lua, int index, struct script_measure *m, int depth)
 	return to_object(lua, index, m, depth);
 }
 
+/* C memory is owned here, so nothing may raise: a limit that was reached stops
+ * the reading with an ordinary failure, and the hook does the rest. */
+static bool
+limit_reached(lua_State *lua, struct script_measure *m)
+{
+	const struct script_run *run = script__run(lua);
+
+	return (++m->steps & 255) == 0 && run != NULL && run->want >= WANT_CPU;
+}
+
 static json_t *
 to_value(lua_State *lua, int index, struct script_measure *m, int depth)
 {
+	if (limit_reached(lua, m))
+		return fail(m, "the call reached a limit");
 	switch (lua_type(lua, index)) {
 	case LUA_TNIL:
 	case LUA_TNONE:

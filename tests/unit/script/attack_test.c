@@ -139,7 +139,7 @@ static const struct attack attacks[] = {
 	    "cjson.decode(('['):rep(1000) .. (']'):rep(1000))" },
 	{ "38b encode of a sparse array", ERR_SCRIPT,
 	    "return cjson.encode({[1] = 1, [1000000] = 2})" },
-	{ "38c encode of a fan of references", ERR_SCRIPT,
+	{ "38c encode of a fan of references", ANY_END,
 	    "local t = {} for i = 1, 60 do t = {t, t, t, t} end return "
 	    "cjson.encode(t)" },
 	/* Memory */
