@@ -9,14 +9,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
 #include "fiber/fiber.h"
 #include "fiber/loop.h"
 #include "script/internal.h"
-
-#define PREPARE_CPU_US ((uint64_t)2000000)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct script_generation *active; /* for threads outside all loops */
@@ -35,10 +34,51 @@ script_active(void)
 	return gen;
 }
 
+/* Load what a list of names (or of tables with a name) names. */
+static enum err_code
+prepare_list(
+    struct script_session *session, enum script_kind kind, const json_t *list)
+{
+	char file[128];
+	json_t *item;
+	size_t i;
+
+	json_array_foreach (list, i, item) {
+		const char *name = json_is_string(item)
+				       ? json_string_value(item)
+				       : json_str(item, "name");
+
+		if (name != NULL &&
+		    script__file_name(kind, name, file, sizeof(file)) &&
+		    script_generation_file(session->gen, file) != NULL)
+			TRY(script__load(session, file));
+	}
+	return OK;
+}
+
+static enum err_code
+prepare_modules(struct script_session *session, const char *brand)
+{
+	json_auto json_t *fields = NULL;
+	json_auto json_t *pipeline = NULL;
+	const char *name;
+
+	TRY(script_module_fields(session, SCRIPT_BRAND, brand, &fields));
+	TRY(prepare_list(
+	    session, SCRIPT_GUARDRAIL, json_object_get(fields, "guardrails")));
+	TRY(prepare_list(
+	    session, SCRIPT_CHANNEL, json_object_get(fields, "channels")));
+	name = json_str(fields, "pipeline");
+	if (name == NULL || script_module_fields(session, SCRIPT_PIPELINE, name,
+				&pipeline) != OK)
+		return OK; /* the check says so; a turn does not need it */
+	return prepare_list(
+	    session, SCRIPT_STEP, json_object_get(pipeline, "steps"));
+}
+
 static enum err_code
 prepare_brand(struct script_generation *gen, const char *file)
 {
-	struct script_budget budget = script_budget_default();
 	struct script_session *session;
 	char brand[BRAND_ID_SIZE];
 	enum err_code rc;
@@ -47,13 +87,17 @@ prepare_brand(struct script_generation *gen, const char *file)
 		return err_set(ERR_SCRIPT, "%s:1: the name is too long", file);
 	str_copy_n(brand, sizeof(brand), file + strlen("brands/"),
 	    strlen(file) - strlen("brands/.lua"));
-	budget.cpu_us = PREPARE_CPU_US;
-	rc = script_session_open(brand, gen, &budget, &session);
+	rc = script_session_open(brand, gen, NULL, &session);
 	if (rc == ERR_NOT_FOUND)
 		return err_set(
 		    ERR_SCRIPT, "%s:1: '%s' is no brand name", file, brand);
-	if (rc == OK)
-		script_session_close(session);
+	if (rc != OK)
+		return rc;
+	rc = prepare_modules(session, brand);
+	if (rc == ERR_NOT_FOUND)
+		rc = err_set(
+		    ERR_SCRIPT, "%s:1: the module must return a table", file);
+	script_session_close(session);
 	return rc;
 }
 

@@ -289,6 +289,7 @@ script__module(lua_State *lua, const char *file)
 	lua_pushvalue(lua, -2);
 	lua_rawset(lua, -4);
 	lua_remove(lua, -2);
+	state->loaded[at] = true;
 }
 
 static int
@@ -333,6 +334,19 @@ is_base_name(const char *name)
 		if (strcmp(*at, name) == 0)
 			return true;
 	return false;
+}
+
+bool
+script__is_global(const char *name)
+{
+	static const char *const others[] = { "print", "require",
+		"setmetatable", "tostring", "xpcall", "string", "table", "math",
+		"utf8", "coroutine", "os", "cjson", "xin", NULL };
+
+	for (const char *const *at = others; *at != NULL; at++)
+		if (strcmp(*at, name) == 0)
+			return true;
+	return is_base_name(name);
 }
 
 static void

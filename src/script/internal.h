@@ -27,7 +27,8 @@
 #define STATE_IDLE_MAX  8     /* finished coroutines kept for reuse */
 #define RUN_COROUTINES  10000 /* made by one session */
 #define RUN_HOLD_MS     250   /* where giving way is impossible */
-#define RUN_LOG_LINES   100   /* of one call */
+#define LOAD_CPU_US     ((uint64_t)2000000)
+#define RUN_LOG_LINES   100 /* of one call */
 #define SCRIPT_STRING_MAX                                                      \
 	((size_t)16 << 20)                  /* results of rep, concat, gsub    \
 					     */
@@ -74,6 +75,7 @@ struct script_state {
 	unsigned idle_count;
 	uint64_t serials;
 	unsigned loading; /* depth of module top levels */
+	bool *loaded;     /* by file: done, so that a call need not load it */
 };
 
 struct script_session {
@@ -212,6 +214,9 @@ void script__module(lua_State *lua, const char *file);
 void script__freeze(lua_State *lua, const char *what);
 /* tostring without addresses; pushes a string. */
 const char *script__tostring(lua_State *lua, int index, size_t *len_out);
+
+/* Whether scripts may read this global. */
+bool script__is_global(const char *name);
 
 /* Libraries: each leaves one table. */
 int script__open_string(lua_State *lua);

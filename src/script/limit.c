@@ -108,7 +108,8 @@ script__on_tick(void *arg)
 	else if (session->wall_deadline_ms != 0 &&
 		 clock_mono_ms() > session->wall_deadline_ms)
 		run->want = WANT_WALL;
-	else if (used > RUN_HOLD_MS * (uint64_t)1000000u)
+	else if (used > RUN_HOLD_MS * (uint64_t)1000000u &&
+		 run->state->loading == 0)
 		run->want = WANT_HOLD;
 	else if (used / 1000u > run->slice_us)
 		run->want = WANT_GIVE_WAY;

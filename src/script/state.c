@@ -51,6 +51,7 @@ close_lua(void *arg)
 	struct script_state *state = arg;
 
 	lua_close(state->lua);
+	mem_free(state->loaded);
 	mem_free(state);
 	return OK;
 }
@@ -158,12 +159,14 @@ make(struct script_generation *gen, const char *brand,
 	state->gen = gen;
 	state->ceiling = (size_t)config_int(CFG_SCRIPT_HEAP_BYTES);
 	str_copy(state->brand, sizeof(state->brand), brand);
+	state->loaded = mem_zero(gen->count + 1);
 	opening.state = state;
 	if (fiber_self() != NULL)
 		fiber_on_loop_stack(open_on_loop_stack, &opening);
 	else
 		open_on_loop_stack(&opening);
 	if (!opening.done) {
+		mem_free(state->loaded);
 		mem_free(state);
 		return err_set(
 		    ERR_SCRIPT, "state of brand %s: %s", brand, opening.error);
