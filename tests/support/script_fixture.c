@@ -9,6 +9,13 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
+/* Sanitizers make everything slower, not less certain. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define KILL_BUDGET_US 250000
+#else
+#define KILL_BUDGET_US 50000
+#endif
+
 static void
 put_u32(struct buf *out, size_t value)
 {
@@ -65,7 +72,7 @@ run_lua_rc(const char *body, const char *args, json_t **result_out)
 	enum err_code rc;
 
 	must(list != NULL);
-	budget.cpu_us = 50000;
+	budget.cpu_us = KILL_BUDGET_US;
 	rc = script_session_open("alpha", gen, &budget, &session);
 	if (rc == OK)
 		rc = script_call(
