@@ -159,6 +159,21 @@ lock_folder(const char *folder, int *fd_out)
 	return OK;
 }
 
+/* The names of a new database and of its lock must survive a power cut too. */
+static enum err_code
+sync_folder(const char *folder)
+{
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum err_code rc = OK;
+
+	if (fd < 0 || fsync(fd) != 0)
+		rc = err_set(ERR_IO, "cannot sync the folder %s: %s", folder,
+		    strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 static enum err_code
 call_migrate(sqlite3 *db, void *arg)
 {
@@ -167,20 +182,17 @@ call_migrate(sqlite3 *db, void *arg)
 }
 
 static enum err_code
-open_locked(struct sqlite *db)
+open_locked(struct sqlite *db, const char *folder)
 {
-	char *folder = folder_of(db->path);
-	enum err_code rc = make_folders(folder);
+	enum err_code rc;
 
-	if (rc == OK)
-		rc = lock_folder(folder, &db->lock_fd);
-	mem_free(folder);
-	if (rc != OK)
-		return rc;
+	TRY(make_folders(folder));
+	TRY(lock_folder(folder, &db->lock_fd));
 	TRY(sqlite__connect(db->path, true, &db->writer));
 	rc = sqlite__call(db->writer, call_migrate, NULL);
 	if (rc != OK)
 		return err_add(rc, "%s", db->path);
+	TRY(sync_folder(folder));
 	return sqlite__writer_start(db);
 }
 
@@ -188,6 +200,7 @@ enum err_code
 sqlite_open(const char *path, struct sqlite **db_out)
 {
 	struct sqlite *db = mem_zero(sizeof(*db));
+	char *folder = folder_of(path);
 	enum err_code rc;
 
 	db->path = mem_strdup(path);
@@ -198,7 +211,8 @@ sqlite_open(const char *path, struct sqlite **db_out)
 	pthread_cond_init(&db->work, NULL);
 	pthread_cond_init(&db->done, NULL);
 	pthread_cond_init(&db->idle, NULL);
-	rc = open_locked(db);
+	rc = open_locked(db, folder);
+	mem_free(folder);
 	if (rc != OK) {
 		sqlite_close(db);
 		return rc;

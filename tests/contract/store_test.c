@@ -1148,6 +1148,10 @@ the_fault_decorator_fails_the_nth_call(void **state)
 	assert_int_equal(store_key_count(store, &n), OK);
 	store_close(store);
 	mem_free(faulty);
+	/* Decorators may stand together. */
+	assert_int_equal(store_open("trace:fault:1:", f->db, &store), OK);
+	assert_int_equal(store_key_count(store, &n), ERR_UNAVAILABLE);
+	store_close(store);
 	assert_int_equal(
 	    store_open("fault:x:sqlite:", f->db, &store), ERR_CONFIG);
 	assert_int_equal(store_open("mongo:", f->db, &store), ERR_CONFIG);
