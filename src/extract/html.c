@@ -117,16 +117,28 @@ kind_of(const xmlNode *node)
 
 /* ---- runs of text ---- */
 
+/* Length of the white space at p; U+00A0 is spacing in most pages. */
+static size_t
+space_length(const char *p)
+{
+	if ((unsigned char)p[0] == 0xc2 && (unsigned char)p[1] == 0xa0)
+		return 2;
+	return strchr(" \t\n\r\f", *p) != NULL ? 1 : 0;
+}
+
 /* White space collapses; a run at the beginning of a line vanishes. */
 static void
 add_text(struct buf *out, const char *text)
 {
-	for (const char *p = text; *p != '\0'; p++) {
-		if (strchr(" \t\n\r\f", *p) == NULL)
+	for (const char *p = text; *p != '\0';) {
+		size_t space = space_length(p);
+
+		if (space == 0)
 			buf_addc(out, *p);
 		else if (out->len > 0 && out->data[out->len - 1] != ' ' &&
 			 out->data[out->len - 1] != '\n')
 			buf_addc(out, ' ');
+		p += space > 0 ? space : 1;
 	}
 }
 
@@ -329,19 +341,42 @@ add_rows(xmlNode *node, struct buf *out, int depth)
 	}
 }
 
+static size_t
+full_cells(xmlNode *row)
+{
+	size_t n = 0;
+
+	for (xmlNode *cell = row->children; cell != NULL; cell = cell->next) {
+		struct buf text;
+
+		if (!is_named(cell, "td") && !is_named(cell, "th"))
+			continue;
+		buf_init(&text, 0);
+		gather(cell, &text, NULL);
+		n += text.len > 0;
+		buf_done(&text);
+	}
+	return n;
+}
+
 /* Old pages lay themselves out with tables: one that holds headings, lists or
- * other tables is no table of data. Bounded by the size of the tree. */
+ * other tables, or never two cells side by side, is no table of data. Bounded
+ * by the size of the tree. */
 static bool
 is_layout(xmlNode *table)
 {
 	xmlNode *node = table->children;
+	size_t most = 0;
 
 	while (node != NULL) {
 		if (node->type == XML_ELEMENT_NODE) {
 			enum kind kind = kind_of(node);
+			size_t cells;
 
 			if (kind == TABLE || kind == HEADING || kind == LIST)
 				return true;
+			cells = is_named(node, "tr") ? full_cells(node) : 0;
+			most = cells > most ? cells : most;
 		}
 		if (node->children != NULL) {
 			node = node->children;
@@ -353,7 +388,7 @@ is_layout(xmlNode *table)
 			break;
 		node = node->next;
 	}
-	return false;
+	return most < 2;
 }
 
 static void
@@ -424,8 +459,12 @@ walk_element(struct page *page, xmlNode *node, int depth)
 	case IMAGE:
 		add_alternative(&page->line, node);
 		break;
-	case BREAK:
-		new_line(&page->line);
+	case BREAK: /* two of them were meant as a paragraph */
+		if (page->line.len > 0 &&
+		    page->line.data[page->line.len - 1] == '\n')
+			end_paragraph(page);
+		else
+			new_line(&page->line);
 		break;
 	case HEADING:
 		add_gathered(page, node, BLOCK_HEADING, node->name[1] - '0');
