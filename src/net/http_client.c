@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP client: one curl multi handle for each loop, driven by uv_poll and one
+ * timer; a call is a fiber that parks until curl says its transfer ended. All
+ * calls into curl run on the loop's stack: TLS needs more than a fiber has.
+ *
+ * Pieces for `on_data` are handed over on the caller's fiber; while it works,
+ * at most PENDING_MAX bytes pile up before the transfer is paused.
+ */
+#include "net/http_client.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <string.h>
+#include <strings.h>
+#include <uv.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/task.h"
+#include "fiber/fiber.h"
+#include "fiber/loop.h"
+
+#define CONNECT_MS       10000L
+#define PENDING_MAX      ((size_t)64 << 10)
+#define HEADERS_MAX      ((size_t)64 << 10)
+#define CONNECTIONS_MAX  256L
+#define HOST_CONNECTIONS 64L
+#define KEPT_CONNECTIONS 64L
+#define SITE_SIZE        128
+
+struct client {
+	CURLM *multi;
+	uv_timer_t timer;
+};
+
+struct transfer {
+	struct client *client;
+	const struct http_call *call;
+	struct http_call_reply *reply;
+	CURL *easy;
+	struct curl_slist *headers;
+	struct fiber *fiber;
+	size_t received;
+	struct buf pending; /* for on_data */
+	bool paused;
+	bool finished;
+	CURLcode code;
+	enum err_code rc; /* our own reason to end it */
+	struct error error;
+	char why[CURL_ERROR_SIZE];
+};
+
+static _Thread_local struct client *self_client;
+
+/* ---- the multi handle on its loop ---- */
+
+struct watched {
+	uv_poll_t poll;
+	struct client *client;
+	curl_socket_t fd;
+};
+
+static void
+note_finished(struct client *client)
+{
+	CURLMsg *message;
+	int left;
+
+	while ((message = curl_multi_info_read(client->multi, &left)) != NULL) {
+		struct transfer *t = NULL;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
+		t->code = message->data.result;
+		t->finished = true;
+		fiber_wake(t->fiber);
+	}
+}
+
+static void
+on_socket(uv_poll_t *poll, int status, int events)
+{
+	struct watched *watched = poll->data;
+	struct client *client = watched->client;
+	int flags = status < 0 ? CURL_CSELECT_ERR : 0, running;
+
+	if (events & UV_READABLE)
+		flags |= CURL_CSELECT_IN;
+	if (events & UV_WRITABLE)
+		flags |= CURL_CSELECT_OUT;
+	curl_multi_socket_action(client->multi, watched->fd, flags, &running);
+	note_finished(client);
+}
+
+static void
+on_timer(uv_timer_t *timer)
+{
+	struct client *client = timer->data;
+	int running;
+
+	curl_multi_socket_action(
+	    client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	note_finished(client);
+}
+
+static void
+free_watched(uv_handle_t *handle)
+{
+	mem_free(handle->data);
+}
+
+static int
+watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket)
+{
+	struct client *client = arg;
+	struct watched *watched = socket;
+	int events = 0;
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (watched == NULL)
+			return 0;
+		uv_poll_stop(&watched->poll);
+		uv_close((uv_handle_t *)&watched->poll, free_watched);
+		curl_multi_assign(client->multi, fd, NULL);
+		return 0;
+	}
+	if (watched == NULL) {
+		watched = mem_zero(sizeof(*watched));
+		watched->client = client;
+		watched->fd = fd;
+		watched->poll.data = watched;
+		if (uv_poll_init_socket(
+			loop_uv(loop_self()), &watched->poll, fd) != 0) {
+			mem_free(watched);
+			return -1;
+		}
+		curl_multi_assign(client->multi, fd, watched);
+	}
+	if (what & CURL_POLL_IN)
+		events |= UV_READABLE;
+	if (what & CURL_POLL_OUT)
+		events |= UV_WRITABLE;
+	uv_poll_start(&watched->poll, events, on_socket);
+	return 0;
+}
+
+static int
+set_timer(CURLM *multi, long ms, void *arg)
+{
+	struct client *client = arg;
+
+	(void)multi;
+	if (ms < 0)
+		uv_timer_stop(&client->timer);
+	else
+		uv_timer_start(&client->timer, on_timer, (uint64_t)ms, 0);
+	return 0;
+}
+
+static void
+free_client(uv_handle_t *handle)
+{
+	mem_free(handle->data);
+}
+
+static void
+client_close(void *arg)
+{
+	struct client *client = arg;
+
+	curl_multi_cleanup(client->multi);
+	uv_close((uv_handle_t *)&client->timer, free_client);
+	self_client = NULL;
+}
+
+static void
+curl_setup(void)
+{
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		panic("libcurl cannot be initialised");
+}
+
+static struct client *
+client_self(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct client *client = self_client;
+
+	if (client != NULL)
+		return client;
+	pthread_once(&once, curl_setup);
+	client = mem_zero(sizeof(*client));
+	client->multi = curl_multi_init();
+	if (client->multi == NULL)
+		panic("out of memory for an HTTP client");
+	uv_timer_init(loop_uv(loop_self()), &client->timer);
+	uv_unref((uv_handle_t *)&client->timer);
+	client->timer.data = client;
+	curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+	curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
+	curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+	curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
+	curl_multi_setopt(
+	    client->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, CONNECTIONS_MAX);
+	curl_multi_setopt(
+	    client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, HOST_CONNECTIONS);
+	curl_multi_setopt(
+	    client->multi, CURLMOPT_MAXCONNECTS, KEPT_CONNECTIONS);
+	self_client = client;
+	loop_at_exit(client_close, client);
+	return client;
+}
+
+/* ---- curl's callbacks of one transfer ---- */
+
+static size_t
+end_transfer(
+    struct transfer *t, enum err_code rc, const char *what, size_t limit)
+{
+	t->rc = err_set(rc, "%s is over %zu bytes", what, limit);
+	err_save(&t->error);
+	return 0;
+}
+
+/* Decoded bytes are counted: a compressed bomb meets the ceiling as well. */
+static size_t
+on_body(char *data, size_t one, size_t len, void *arg)
+{
+	struct transfer *t = arg;
+
+	(void)one;
+	if (t->received + len > t->call->max_reply_bytes)
+		return end_transfer(
+		    t, ERR_TOO_LARGE, "the answer", t->call->max_reply_bytes);
+	if (t->call->on_data == NULL) {
+		t->received += len;
+		buf_add(&t->reply->body, data, len);
+		return len;
+	}
+	fiber_wake(t->fiber);
+	if (t->pending.len >= PENDING_MAX) {
+		t->paused = true;
+		return CURL_WRITEFUNC_PAUSE;
+	}
+	t->received += len;
+	buf_add(&t->pending, data, len);
+	return len;
+}
+
+/* "HTTP/1.1 200 OK" begins a head; one of 1xx is followed by another. */
+static void
+begin_head(struct transfer *t)
+{
+	long status = 0;
+
+	buf_clear(&t->reply->headers);
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	t->reply->status = (int)status;
+}
+
+static size_t
+on_header(char *line, size_t one, size_t len, void *arg)
+{
+	struct transfer *t = arg;
+	size_t total = len, name;
+	const char *colon;
+
+	(void)one;
+	if (len >= 5 && memcmp(line, "HTTP/", 5) == 0) {
+		begin_head(t);
+		return total;
+	}
+	while (len > 0 && strchr("\r\n \t", line[len - 1]) != NULL)
+		len--;
+	colon = memchr(line, ':', len);
+	if (colon == NULL)
+		return total;
+	if (t->reply->headers.len + len + 2 > HEADERS_MAX)
+		return end_transfer(
+		    t, ERR_TOO_LARGE, "the answer's head", HEADERS_MAX);
+	name = (size_t)(colon - line);
+	for (size_t i = 0; i < name; i++)
+		buf_addc(&t->reply->headers, line[i] >= 'A' && line[i] <= 'Z'
+						 ? (char)(line[i] + 32)
+						 : line[i]);
+	buf_adds(&t->reply->headers, ": ");
+	for (name++; name < len && (line[name] == ' ' || line[name] == '\t');)
+		name++;
+	buf_add(&t->reply->headers, line + name, len - name);
+	buf_addc(&t->reply->headers, '\n');
+	return total;
+}
+
+/* ---- one call ---- */
+
+static bool
+has_line_break(const char *text)
+{
+	return strpbrk(text, "\r\n") != NULL;
+}
+
+static enum err_code
+check_call(const struct http_call *call)
+{
+	if (strncasecmp(call->url, "http://", 7) != 0 &&
+	    strncasecmp(call->url, "https://", 8) != 0)
+		return err_set(
+		    ERR_INVALID, "only http and https can be called");
+	for (const char *p = call->method; *p != '\0'; p++)
+		if (*p < 'A' || *p > 'Z')
+			return err_set(ERR_INVALID, "bad HTTP method");
+	if (call->method[0] == '\0' || has_line_break(call->url))
+		return err_set(ERR_INVALID, "bad HTTP method or URL");
+	for (const char *const *h = call->headers; h != NULL && *h != NULL; h++)
+		if (has_line_break(*h) || strchr(*h, ':') == NULL)
+			return err_set(ERR_INVALID, "bad header for a call");
+	return OK;
+}
+
+/* Scheme, host and port, for sentences: paths and queries may hold secrets,
+ * and so may what stands before an "@". */
+static void
+site_of(const char *url, char site[SITE_SIZE])
+{
+	const char *host = strstr(url, "://");
+	size_t len, at = 0;
+
+	host = host == NULL ? url : host + 3;
+	len = strcspn(host, "/?#");
+	for (size_t i = 0; i < len; i++)
+		if (host[i] == '@')
+			at = i + 1;
+	str_copy_n(site, SITE_SIZE, host + at, len - at);
+}
+
+static void
+add_header(struct transfer *t, const char *line)
+{
+	struct curl_slist *list = curl_slist_append(t->headers, line);
+
+	if (list == NULL)
+		panic("out of memory for headers");
+	t->headers = list;
+}
+
+static void
+set_request(struct transfer *t)
+{
+	const struct http_call *call = t->call;
+	bool typed = false;
+
+	for (const char *const *h = call->headers; h != NULL && *h != NULL;
+	     h++) {
+		typed |= strncasecmp(*h, "content-type:", 13) == 0;
+		add_header(t, *h);
+	}
+	add_header(t, "Expect:"); /* we never wait for 100 */
+	if (strcmp(call->method, "HEAD") == 0) {
+		curl_easy_setopt(t->easy, CURLOPT_NOBODY, 1L);
+	} else if (call->body != NULL || strcmp(call->method, "GET") != 0) {
+		if (!typed) /* curl would call it a form */
+			add_header(t, "Content-Type:");
+		curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+		    (curl_off_t)call->body_len);
+		curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS,
+		    call->body != NULL ? call->body : "");
+	}
+	curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, call->method);
+	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
+}
+
+/* On the loop's stack, like every function that calls into the multi. */
+static void
+start(void *arg)
+{
+	struct transfer *t = arg;
+
+	t->client = client_self();
+	t->easy = curl_easy_init();
+	if (t->easy == NULL)
+		panic("out of memory for a call");
+	curl_easy_setopt(t->easy, CURLOPT_URL, t->call->url);
+	curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
+	curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->why);
+	curl_easy_setopt(t->easy, CURLOPT_NOSIGNAL, 1L);
+	/* Ending a call must not wait for the resolver's thread. */
+	curl_easy_setopt(t->easy, CURLOPT_QUICK_EXIT, 1L);
+	curl_easy_setopt(t->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(t->easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	curl_easy_setopt(t->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(t->easy, CURLOPT_ACCEPT_ENCODING, "");
+	curl_easy_setopt(t->easy, CURLOPT_USERAGENT, "xin/" XIN_VERSION);
+	curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
+	curl_easy_setopt(t->easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(t->easy, CURLOPT_HEADERDATA, t);
+	set_request(t);
+	if (curl_multi_add_handle(t->client->multi, t->easy) != CURLM_OK)
+		panic("curl refuses a new transfer");
+}
+
+static void
+resume(void *arg)
+{
+	struct transfer *t = arg;
+
+	t->paused = false;
+	curl_easy_pause(t->easy, CURLPAUSE_CONT);
+	note_finished(t->client);
+}
+
+static void
+finish(void *arg)
+{
+	struct transfer *t = arg;
+
+	curl_multi_remove_handle(t->client->multi, t->easy);
+	curl_easy_cleanup(t->easy);
+	curl_slist_free_all(t->headers);
+}
+
+/* Hand over what is pending; the buffer is swapped, since more may come while
+ * the caller works. */
+static enum err_code
+deliver(struct transfer *t)
+{
+	struct buf piece = t->pending;
+	enum err_code rc;
+
+	buf_init(&t->pending, 0);
+	rc = t->call->on_data(t->call->arg, piece.data, piece.len);
+	buf_done(&piece);
+	if (rc == OK && t->paused)
+		fiber_on_loop_stack(resume, t);
+	return rc;
+}
+
+static enum err_code
+converse(struct transfer *t, uint64_t deadline_ms)
+{
+	while (!t->finished || t->pending.len > 0) {
+		if (t->pending.len > 0)
+			TRY(deliver(t));
+		else
+			TRY(fiber_park(deadline_ms));
+	}
+	return OK;
+}
+
+static enum err_code
+explain(const struct transfer *t, const char *site)
+{
+	if (t->rc != OK) {
+		err_restore(&t->error);
+		return err_add(t->rc, "%s %s", t->call->method, site);
+	}
+	if (t->code == CURLE_URL_MALFORMAT ||
+	    t->code == CURLE_UNSUPPORTED_PROTOCOL)
+		return err_set(ERR_INVALID, "%s %s: %s", t->call->method, site,
+		    curl_easy_strerror(t->code));
+	return err_set(ERR_UNAVAILABLE, "%s %s: %s", t->call->method, site,
+	    t->why[0] != '\0' ? t->why : curl_easy_strerror(t->code));
+}
+
+enum err_code
+http_call(const struct http_call *call, uint64_t deadline_ms,
+    struct http_call_reply *reply_out)
+{
+	struct http_call_reply reply = { 0 };
+	struct transfer t = {
+		.call = call, .reply = &reply, .fiber = fiber_self()
+	};
+	char site[SITE_SIZE];
+	enum err_code rc;
+
+	TRY(check_call(call));
+	must(t.fiber != NULL);
+	site_of(call->url, site);
+	buf_init(&reply.body, 0);
+	buf_init(&reply.headers, 0);
+	buf_init(&t.pending, 0);
+	fiber_on_loop_stack(start, &t);
+	rc = converse(&t, deadline_ms);
+	fiber_on_loop_stack(finish, &t);
+	if (rc == ERR_DEADLINE && !t.finished)
+		rc = err_set(rc, "%s %s: no complete answer in time",
+		    call->method, site);
+	if (rc == OK && t.code != CURLE_OK)
+		rc = explain(&t, site);
+	buf_done(&t.pending);
+	if (rc != OK) {
+		http_call_reply_done(&reply);
+		return rc;
+	}
+	*reply_out = reply;
+	return OK;
+}
+
+bool
+http_call_header(const struct http_call_reply *reply, const char *name,
+    char *value, size_t size)
+{
+	size_t len = strlen(name);
+	const char *line = buf_str(&reply->headers);
+
+	while (*line != '\0') {
+		size_t n = strcspn(line, "\n");
+
+		if (n > len + 1 && strncasecmp(line, name, len) == 0 &&
+		    line[len] == ':')
+			return str_copy_n(
+			    value, size, line + len + 2, n - len - 2);
+		line += line[n] == '\n' ? n + 1 : n;
+	}
+	return false;
+}
+
+void
+http_call_reply_done(struct http_call_reply *reply)
+{
+	if (reply == NULL)
+		return;
+	buf_done(&reply->body);
+	buf_done(&reply->headers);
+}
