@@ -53,8 +53,12 @@ script__want(struct script_run *run, enum script_want why)
 void
 script__charge_start(struct script_run *run)
 {
+#ifdef XIN_NO_SCRIPT_LIMITS
+	(void)run;
+#else
 	run->tick_ns = 0;
 	run->resumed_ns = now_ns();
+#endif
 }
 
 /*
@@ -78,10 +82,13 @@ resume_ns(const struct script_run *run)
 void
 script__charge_end(struct script_run *run)
 {
+#ifdef XIN_NO_SCRIPT_LIMITS
+	(void)run;
+	(void)resume_ns;
+#else
 	struct script_session *session = run->session;
 
 	session->cpu_ns += resume_ns(run);
-#ifndef XIN_NO_SCRIPT_LIMITS
 	if (session->cpu_ns / 1000u > session->budget.cpu_us &&
 	    run->want < WANT_CPU)
 		run->want = WANT_CPU;
