@@ -233,7 +233,8 @@ binding_annotations(struct buf *out)
 {
 	buf_adds(out, head);
 	buf_adds(out, classes);
-	buf_adds(out, "---@class xin\nxin = {}\n\n");
+	/* No `xin = {}`: the file is part of a generation, and those assign no
+	 * globals. Editors learn the name from .luarc.json. */
 	for (size_t i = 0; binding__modules[i] != NULL; i++) {
 		const struct binding_module *module = binding__modules[i];
 
