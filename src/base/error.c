@@ -36,6 +36,7 @@ record(void)
 	return task != NULL ? &task->error : &thread_error;
 }
 
+#undef err_set
 enum err_code
 err_set(enum err_code code, const char *fmt, ...)
 {

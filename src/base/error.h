@@ -34,6 +34,15 @@ struct error {
 enum err_code err_set(enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), cold));
 
+/* The value is known to the compiler as well, so that it sees which paths end
+ * in an error. */
+#define err_set(code, ...)                                                     \
+	({                                                                     \
+		enum err_code err_code_ = (code);                              \
+		err_set(err_code_, __VA_ARGS__);                               \
+		err_code_;                                                     \
+	})
+
 /* Prefix the recorded sentence ("prefix: sentence") and return `code`. */
 enum err_code err_add(enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), cold));

@@ -62,9 +62,9 @@ extract(enum extract__format format, size_t max_bytes, struct buf *out)
 	struct extract__blocks blocks;
 	char charset[32] = "";
 	struct buf text;
-	const char *data;
+	const char *data = NULL;
 	enum err_code rc;
-	size_t len;
+	size_t len = 0;
 
 	TRY(map_document(&data, &len));
 	extract__blocks_init(&blocks, max_bytes);

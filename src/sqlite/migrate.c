@@ -100,7 +100,7 @@ enum err_code
 sqlite__migrate(sqlite3 *db)
 {
 	const struct embed *file;
-	int applied, known = 0;
+	int applied = 0, known = 0;
 
 	TRY(sqlite__exec(db, "CREATE TABLE IF NOT EXISTS schema_migrations("
 			     "version INTEGER PRIMARY KEY, name TEXT NOT NULL,"
