@@ -17,17 +17,17 @@
  */
 struct search;
 struct sqlite;
-enum err_code search_open(const char *url, struct sqlite *db,
-    struct search **search_out);
+enum err_code search_open(
+    const char *url, struct sqlite *db, struct search **search_out);
 void search_close(struct search *search);
 
 struct chunk {
-	int64_t number;	     /* from 0 */
+	int64_t number; /* from 0 */
 	const char *text;
 	size_t len;
-	int64_t start, end;  /* character positions in the extracted text */
-	const char *heading; /* "" when none: "Install > Linux" */
-	const char *metadata;/* JSON object text or NULL */
+	int64_t start, end;   /* character positions in the extracted text */
+	const char *heading;  /* "" when none: "Install > Linux" */
+	const char *metadata; /* JSON object text or NULL */
 };
 /* Put (replace) chunks of one version, aside. Idempotent by (source, version,
  * number). */

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The front of search: checks, splits the query, counts, times. */
+#include "search/search.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
+#include "search/search_backend.h"
+#include "text/text.h"
+
+#define K1 1.2
+#define B  0.75
+
+double
+search_lucene_idf(double total, double with_term)
+{
+	return log(1 + (total - with_term + 0.5) / (with_term + 0.5));
+}
+
+double
+search_lucene_tf(double frequency, double length, double mean)
+{
+	double norm = mean > 0 ? length / mean : 1;
+
+	return frequency / (frequency + K1 * (1 - B + B * norm));
+}
+
+enum err_code
+search_open(const char *url, struct sqlite *db, struct search **search_out)
+{
+	if (url[0] == '\0' || str_starts(url, "sqlite:"))
+		return search_sqlite_open(db, search_out);
+	return err_set(ERR_CONFIG,
+	    "XIN_SEARCH_URL is \"%s\"; this version knows the embedded one",
+	    url);
+}
+
+void
+search_close(struct search *search)
+{
+	if (search != NULL)
+		search->ops->close(search);
+}
+
+enum err_code
+search_put(struct search *search, const char *brand, const char *source_id,
+    int64_t version, const char *title, const struct chunk *chunks,
+    size_t count)
+{
+	if (version < 1)
+		return err_set(ERR_INVALID, "a version begins at 1");
+	for (size_t i = 0; i < count; i++)
+		if (!str_is_utf8(chunks[i].text, chunks[i].len))
+			return err_set(ERR_INVALID,
+			    "chunk %lld is not valid UTF-8",
+			    (long long)chunks[i].number);
+	return count == 0 ? OK
+			  : search->ops->put(search, brand, source_id, version,
+				title, chunks, count);
+}
+
+enum err_code
+search_drop(struct search *search, const char *brand, const char *source_id,
+    int64_t keep)
+{
+	return search->ops->drop(search, brand, source_id, keep);
+}
+
+struct splitter {
+	struct search_query *query;
+	bool keep_stop;
+};
+
+static bool
+add_term(void *arg, const struct text_token *token)
+{
+	struct splitter *splitter = arg;
+	struct search_query *query = splitter->query;
+
+	if (!splitter->keep_stop && text_is_stop(token->text, token->len))
+		return true;
+	for (size_t i = 0; i < query->count; i++)
+		if (strcmp(query->terms[i], token->text) == 0)
+			return true;
+	query->terms[query->count++] = mem_strndup(token->text, token->len);
+	return query->count < SEARCH_TERMS_MAX;
+}
+
+enum err_code
+search_find(struct search *search, const char *brand, const char *text,
+    size_t len, int top_k, const json_t *filter, struct search_hits *hits_out)
+{
+	struct search_query query = {
+		.brand = brand, .top_k = top_k, .filter = filter
+	};
+	struct splitter splitter = { &query, false };
+	uint64_t began = clock_mono_us();
+	enum err_code rc = OK;
+
+	if (top_k < 1 || top_k > 200)
+		return err_set(ERR_INVALID, "top_k must be from 1 to 200");
+	if (!str_is_utf8(text, len))
+		return err_set(ERR_INVALID, "the query is not valid UTF-8");
+	text_tokens(text, len, add_term, &splitter);
+	splitter.keep_stop = true;
+	if (query.count == 0) /* nothing but function words: take those */
+		text_tokens(text, len, add_term, &splitter);
+	*hits_out = (struct search_hits){ 0 };
+	if (query.count > 0)
+		rc = search->ops->find(search, &query, hits_out);
+	for (size_t i = 0; i < query.count; i++)
+		mem_free(query.terms[i]);
+	metric_count(METRIC_SEARCHES, LABELS(brand, err_name(rc)), 1);
+	metric_observe_us(
+	    METRIC_SEARCH_LATENCY, METRIC_NO_LABELS, clock_mono_us() - began);
+	return rc;
+}
+
+enum err_code
+search_idf(struct search *search, const char *brand, const char *const *tokens,
+    size_t count, double *idf_out)
+{
+	return count == 0
+		   ? OK
+		   : search->ops->idf(search, brand, tokens, count, idf_out);
+}
+
+void
+search_hits_done(struct search_hits *hits)
+{
+	for (size_t i = 0; i < hits->count; i++) {
+		struct search_hit *hit = &hits->items[i];
+
+		mem_free(hit->title);
+		mem_free(hit->text);
+		mem_free(hit->heading);
+		mem_free(hit->metadata);
+		mem_free(hit->source_url);
+	}
+	mem_free(hits->items);
+	*hits = (struct search_hits){ 0 };
+}
