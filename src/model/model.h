@@ -34,21 +34,21 @@ struct model_term {
 };
 
 struct model_request {
-	const char *model;	  /* asked by the brand, NULL = default */
-	const char *system;	  /* prompt made by the brand's script */
-	const json_t *history;	  /* array of {role, text} */
+	const char *model;     /* asked by the brand, NULL = default */
+	const char *system;    /* prompt made by the brand's script */
+	const json_t *history; /* array of {role, text} */
 	const char *question;
 	const struct model_passage *passages;
 	size_t passage_count;
 	const struct model_term *terms;
 	size_t term_count;
-	double confidence_floor;  /* 0..1; negative = the default */
-	const char *no_answer;	  /* what to say below it */
+	double confidence_floor; /* 0..1; negative = the default */
+	const char *no_answer;   /* what to say below it */
 	int max_sentences;
 };
 struct model_reply {
 	struct buf text;
-	bool answered;		  /* false = below the floor */
+	bool answered; /* false = below the floor */
 	double confidence;
 	/* Indices into passages, in order of use. */
 	size_t cited[16];
