@@ -50,6 +50,7 @@ bool text_is_rtl(const char *text, size_t len);
 const char *text_language(const char *text, size_t len);
 
 /* Dice similarity of token sets, 0..1. */
-double text_similarity(const char *a, size_t a_len, const char *b, size_t b_len);
+double text_similarity(
+    const char *a, size_t a_len, const char *b, size_t b_len);
 
 #endif
