@@ -256,10 +256,9 @@ guard_args(const json_t *fields, const json_t *example)
 		    json_array_get(json_object_get(fields, "stages"), 0));
 	if (stage == NULL)
 		stage = "input";
-	return json_pack("[{s:s,s:s,s:s,s:s,s:s,s:s},o]", "text",
-	    text == NULL ? "" : text, "stage", stage, "direction", stage,
-	    "brand", "check", "language", "en", "user_id", "check",
-	    defaults_of(fields));
+	return json_pack("[{s:s,s:s,s:s,s:s,s:s},o]", "text",
+	    text == NULL ? "" : text, "stage", stage, "brand", "check",
+	    "language", "en", "user_id", "check", defaults_of(fields));
 }
 
 /* The line of an example: where its text stands, else where examples begin. */

@@ -75,7 +75,9 @@ struct script_state {
 	unsigned idle_count;
 	uint64_t serials;
 	unsigned loading; /* depth of module top levels */
-	bool *loaded;     /* by file: done, so that a call need not load it */
+	size_t files;
+	json_t **fields; /* by file: declared fields, once asked for */
+	bool *loaded;    /* by file: done, so that a call need not load it */
 };
 
 struct script_session {
@@ -176,6 +178,11 @@ const char *script__limit_text(
     const struct script_run *run, char *buf, size_t size);
 /* Sets run->where to the innermost script line. */
 void script__note_where(struct script_run *run, lua_State *lua);
+
+/* For C functions that keep their state in Lua: when true, end with
+ * `return script__give_way(...)`; `again` goes on later. */
+bool script__may_give_way(lua_State *lua);
+int script__give_way(lua_State *lua, lua_KContext context, lua_KFunction again);
 
 /* In C loops over what scripts hand in: every 1,024 steps. */
 static inline void

@@ -181,6 +181,26 @@ on_hook(lua_State *lua, lua_Debug *ar)
 	lua_yield(lua, 0);
 }
 
+bool
+script__may_give_way(lua_State *lua)
+{
+	const struct script_run *run = script__run(lua);
+
+	return run != NULL && run->want == WANT_GIVE_WAY && run->blocked == 0 &&
+	       lua_isyieldable(lua);
+}
+
+int
+script__give_way(lua_State *lua, lua_KContext context, lua_KFunction again)
+{
+	struct script_run *run = script__run(lua);
+
+	run->want = WANT_NOTHING;
+	lua_sethook(lua, NULL, 0, 0);
+	run->pass = PASS_GIVE_WAY;
+	return lua_yieldk(lua, 0, context, again);
+}
+
 /*
  * The hard ceiling: Lua answers a refusal with a full collection and one more
  * try, so only a second refusal in a row is the end. The soft ceiling: one

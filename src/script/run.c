@@ -529,14 +529,28 @@ script_call(struct script_session *session, enum script_kind kind,
 	return OK;
 }
 
+/* Declared once, asked for in every turn: kept beside the state. */
 enum err_code
 script_module_fields(struct script_session *session, enum script_kind kind,
     const char *name, json_t **fields_out)
 {
 	struct script_run run = { .hook = "fields", .entry = fields_entry };
+	char path[128];
+	json_t **kept = NULL;
+	long at;
 
-	TRY(run_entry(session, kind, name, &run));
-	*fields_out = run.result;
+	if ((unsigned)kind < SCRIPT_KINDS &&
+	    script__file_name(kind, name, path, sizeof(path)) &&
+	    (at = script__generation_find(session->gen, path)) >= 0)
+		kept = &session->state->fields[at];
+	if (kept == NULL || *kept == NULL) {
+		TRY(run_entry(session, kind, name, &run));
+		if (*kept == NULL)
+			*kept = run.result;
+		else
+			json_decref(run.result);
+	}
+	*fields_out = json_incref(*kept);
 	return OK;
 }
 

@@ -115,7 +115,8 @@ uint64_t script_session_cpu_us(const struct script_session *session);
 enum err_code script_call(struct script_session *session, enum script_kind kind,
     const char *name, const char *hook, json_t *args, json_t **result_out);
 /* A declared field of a module (name, stages, settings ...) as JSON; functions
- * are left out. Cached by the caller. New reference. WAITS. */
+ * are left out. Kept by the host: a new reference to a value that must not be
+ * changed. WAITS. */
 enum err_code script_module_fields(struct script_session *session,
     enum script_kind kind, const char *name, json_t **fields_out);
 bool script_module_has(struct script_session *session, enum script_kind kind,

@@ -51,6 +51,9 @@ close_lua(void *arg)
 	struct script_state *state = arg;
 
 	lua_close(state->lua);
+	for (size_t i = 0; i < state->files; i++)
+		json_decref(state->fields[i]);
+	mem_free(state->fields);
 	mem_free(state->loaded);
 	mem_free(state);
 	return OK;
@@ -159,13 +162,16 @@ make(struct script_generation *gen, const char *brand,
 	state->gen = gen;
 	state->ceiling = (size_t)config_int(CFG_SCRIPT_HEAP_BYTES);
 	str_copy(state->brand, sizeof(state->brand), brand);
+	state->files = gen->count;
 	state->loaded = mem_zero(gen->count + 1);
+	state->fields = mem_zero((gen->count + 1) * sizeof(*state->fields));
 	opening.state = state;
 	if (fiber_self() != NULL)
 		fiber_on_loop_stack(open_on_loop_stack, &opening);
 	else
 		open_on_loop_stack(&opening);
 	if (!opening.done) {
+		mem_free(state->fields);
 		mem_free(state->loaded);
 		mem_free(state);
 		return err_set(

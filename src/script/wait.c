@@ -69,7 +69,7 @@ script_wait(lua_State *lua, struct script_request *request)
 	if (run->blocked > 0 || !lua_isyieldable(lua))
 		return luaL_error(lua,
 		    "this host call waits, which is impossible inside a "
-		    "callback of string.gsub or table.sort, in __tostring, or "
+		    "callback of table.sort, in __tostring, or "
 		    "while a module loads; call it before or after");
 	run->request = request;
 	run->pass = PASS_WAIT;

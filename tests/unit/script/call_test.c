@@ -2,6 +2,7 @@
 /* Sessions and calls: values in and out, errors, waits, reload. */
 #include "fiber_group.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -132,15 +133,138 @@ a_wait_passes_through_pcall_and_nested_coroutines(void **state)
 }
 
 static void
-a_wait_inside_gsub_is_refused_with_a_sentence(void **state)
+a_wait_inside_sort_is_refused_with_a_sentence(void **state)
 {
 	(void)state;
 	assert_int_equal(
-	    run_lua_rc(
-		"return ('a'):gsub('a', function() return xin.nap(1) end)",
+	    run_lua_rc("table.sort({2, 1}, function() return xin.nap(1) end)",
 		"[]", NULL),
 	    ERR_SCRIPT);
-	assert_non_null(strstr(err_message(), "string.gsub"));
+	assert_non_null(strstr(err_message(), "table.sort"));
+}
+
+static void
+a_callback_of_gsub_waits(void **state)
+{
+	json_t *out =
+	    run_lua("return (('a-b'):gsub('%a', function(c) return c .. "
+		    "xin.nap(1) end))",
+		"[]");
+
+	(void)state;
+	assert_string_equal(json_string_value(out), "adone-bdone");
+	json_decref(out);
+}
+
+struct pattern_case {
+	const char *expression;
+	const char *want;
+};
+
+/* Against what Lua 5.4 itself gives. */
+static const struct pattern_case patterns[] = {
+	{ "('hello world'):find('o w')", "[5,7]" },
+	{ "('hello'):find('l+')", "[3,4]" },
+	{ "('hello'):find('(h)(.)')", "[1,2,\"h\",\"e\"]" },
+	{ "('hello'):find('', 10)", "[false]" },
+	{ "('hello'):find('')", "[1,0]" },
+	{ "('a.b'):find('.', 1, true)", "[2,2]" },
+	{ "('key = value'):match('^(%w+)%s*=%s*(%w+)$')",
+	    "[\"key\",\"value\"]" },
+	{ "('f(a(b)c)d'):match('%b()')", "[\"(a(b)c)\"]" },
+	{ "('THE (quick) fox'):find('%f[%a]%a+%f[%A]')", "[1,3]" },
+	{ "('abc'):match('()b()')", "[2,3]" },
+	{ "('abab'):match('(ab)%1')", "[\"ab\"]" },
+	{ "('x'):rep(3, ',')", "[\"x,x,x\"]" },
+	{ "('hello'):gsub('l', 'L')", "[\"heLLo\",2]" },
+	{ "('hello'):gsub('', '-')", "[\"-h-e-l-l-o-\",6]" },
+	{ "('hello world'):gsub('%w+', '%0 %0', 1)",
+	    "[\"hello hello world\",1]" },
+	{ "('abc'):gsub('%w', {a = '1', b = false})", "[\"1bc\",3]" },
+	{ "('abc'):gsub('^a', 'x')", "[\"xbc\",1]" },
+	{ "('aaa'):gsub('^a', 'x')", "[\"xaa\",1]" },
+	{ "('baa'):gsub('^a', 'x')", "[\"baa\",0]" },
+	{ "('abc'):gsub('(a)(b)(c)', '%3%2%1')", "[\"cba\",1]" },
+	{ "('a-b'):gsub('-', '%%')", "[\"a%b\",1]" },
+	{ "('  x  '):match('^%s*(.-)%s*$')", "[\"x\"]" },
+	{ "('[x]'):match('[]]')", "[\"]\"]" },
+	{ "('a]b'):match('[^]]+')", "[\"a\"]" },
+	{ "('2026-11-25'):match('(%d+)-(%d+)-(%d+)')",
+	    "[\"2026\",\"11\",\"25\"]" },
+};
+
+static void
+patterns_answer_as_lua_does(void **state)
+{
+	int bad = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(patterns) / sizeof(*patterns); i++) {
+		char body[256];
+		json_t *out;
+		json_t *want = json_loads(patterns[i].want, 0, NULL);
+
+		snprintf(body, sizeof(body),
+		    "local t = {%s} if t[1] == nil then t[1] = false end "
+		    "return t",
+		    patterns[i].expression);
+		out = run_lua(body, "[]");
+		if (out == NULL || !json_equal(out, want)) {
+			print_message("%s\n", patterns[i].expression);
+			bad++;
+		}
+		json_decref(out);
+		json_decref(want);
+	}
+	assert_int_equal(bad, 0);
+}
+
+static void
+gmatch_gives_every_match(void **state)
+{
+	json_t *out = run_lua("local t = {} for k, v in ('a=1, b=2'):gmatch("
+			      "'(%w+)=(%w+)') do t[#t + 1] = k .. v end "
+			      "for w in ('one two'):gmatch('%a*') do t[#t + 1] "
+			      "= w end return table.concat(t, '|')",
+	    "[]");
+
+	(void)state;
+	assert_string_equal(json_string_value(out), "a1|b2|one|two");
+	json_decref(out);
+}
+
+static void
+sort_and_table_functions_work(void **state)
+{
+	json_t *out = run_lua(
+	    "local t = {} for i = 1, 200 do t[i] = (i * 7919) % 211 end "
+	    "table.sort(t) for i = 2, #t do assert(t[i - 1] <= t[i]) end "
+	    "table.sort(t, function(a, b) return a > b end) "
+	    "for i = 2, #t do assert(t[i - 1] >= t[i]) end "
+	    "local u = {1, 2, 3} table.insert(u, 1, 0) table.insert(u, 4) "
+	    "assert(table.concat(u, ',') == '0,1,2,3,4') "
+	    "assert(table.remove(u) == 4 and table.remove(u, 1) == 0) "
+	    "assert(table.concat(table.move(u, 1, 3, 2), ',') == '1,1,2,3') "
+	    "assert(table.remove({}) == nil) "
+	    "assert(select('#', table.unpack({1, nil, 3}, 1, 3)) == 3) "
+	    "assert(table.pack(1, nil).n == 2) "
+	    "local ok, err = xpcall(function(a) error('x' .. a) end, "
+	    "function(e) return 'H' .. e:sub(-2) end, 'y') "
+	    "assert(ok == false and err == 'Hxy', err) "
+	    "assert(select(2, xpcall(function(...) return ... end, print, 7)) == 7) "
+	    "assert(os.date('%Y-%m-%d', 0) == '1970-01-01') "
+	    "assert(os.time({year = 1970, month = 1, day = 2, hour = 0}) == 86400) "
+	    "assert(cjson.encode({a = cjson.empty_array}) == '{\"a\":[]}') "
+	    "assert(math.type(cjson.decode('[1]')[1]) == 'integer') "
+	    "assert(('%s %d %5.1f %q'):format(nil, 3, 2.5, 'x') == "
+	    "'nil 3   2.5 \"x\"') "
+	    "local n = 0 for k in pairs(string) do n = n + 1 end assert(n > 10) "
+	    "return 'ok'",
+	    "[]");
+
+	(void)state;
+	assert_non_null(out);
+	json_decref(out);
 }
 
 static void
@@ -314,7 +438,11 @@ main(void)
 		cmocka_unit_test(a_script_waits_for_the_host),
 		cmocka_unit_test(
 		    a_wait_passes_through_pcall_and_nested_coroutines),
-		cmocka_unit_test(a_wait_inside_gsub_is_refused_with_a_sentence),
+		cmocka_unit_test(a_wait_inside_sort_is_refused_with_a_sentence),
+		cmocka_unit_test(a_callback_of_gsub_waits),
+		cmocka_unit_test(patterns_answer_as_lua_does),
+		cmocka_unit_test(gmatch_gives_every_match),
+		cmocka_unit_test(sort_and_table_functions_work),
 		cmocka_unit_test(a_reported_failure_carries_its_reason),
 		cmocka_unit_test(host_calls_are_counted),
 		cmocka_unit_test(a_missing_brand_or_hook_is_not_found),
