@@ -74,6 +74,8 @@ void fiber__entry(void);
 /* ---- stacks (stack.c) */
 void fiber__stack_map(struct fiber *fiber);
 void fiber__stack_unmap(struct fiber *fiber);
+/* On a loop's thread, first: name stack overflows before they end us. */
+void fiber__guard_thread(struct loop *loop);
 
 /* ---- mail (loop.c) */
 struct loop__mail {
@@ -106,6 +108,7 @@ struct loop {
 	uv_async_t async;
 	uv_timer_t uv_timer;
 	bool idling;
+	void *signal_stack;
 
 	/* mail */
 	_Atomic(struct loop__mail *) mail;

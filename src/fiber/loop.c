@@ -520,6 +520,7 @@ loop_thread(void *arg)
 #if defined(FIBER_TSAN)
 	loop->tsan = __tsan_get_current_fiber();
 #endif
+	fiber__guard_thread(loop);
 	watchdog__busy(loop);
 	sem_post(&loop->ready);
 	uv_run(&loop->uv, UV_RUN_DEFAULT);
@@ -677,6 +678,7 @@ loops_stop(uint64_t drain_ms)
 		pthread_join(loops[i]->thread, NULL);
 		sem_destroy(&loops[i]->ready);
 		sem_destroy(&loops[i]->ended);
+		mem_free(loops[i]->signal_stack);
 		mem_free(loops[i]);
 		loops[i] = NULL;
 	}

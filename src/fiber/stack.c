@@ -9,6 +9,8 @@
  * connections and turns that the floors above enforce.
  */
 #include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -54,3 +56,50 @@ fiber__stack_unmap(struct fiber *fiber)
 	if (munmap(fiber->stack - guard, guard + fiber->stack_size) != 0)
 		panic("cannot unmap a stack: %s", strerror(errno));
 }
+
+/* ---- saying that a stack was too small ---- */
+
+#if defined(FIBER_ASAN) || defined(FIBER_TSAN)
+void
+fiber__guard_thread(struct loop *loop)
+{
+	loop->signal_stack = NULL; /* they report faults themselves */
+}
+#else
+#define SIGNAL_STACK_BYTES ((size_t)32 << 10)
+
+/* A fault in the running fiber's guard page gets a sentence; then, as for any
+ * other fault, the default action ends the process with a core. */
+static void
+on_fault(int signal_number, siginfo_t *info, void *context)
+{
+	static const char sentence[] =
+	    "{\"event\":\"process.panic\",\"level\":\"error\","
+	    "\"message\":\"a fiber's stack overflowed\"}\n";
+	struct fiber *fiber = fiber_self();
+	const char *at = info->si_addr;
+
+	(void)context;
+	if (fiber != NULL && at < fiber->stack &&
+	    at >= fiber->stack - sysconf(_SC_PAGESIZE) &&
+	    write(STDOUT_FILENO, sentence, sizeof(sentence) - 1) < 0)
+		abort();
+	signal(signal_number, SIG_DFL);
+}
+
+/* The handler needs a stack of its own: the fiber's is used up. */
+void
+fiber__guard_thread(struct loop *loop)
+{
+	struct sigaction action = { .sa_sigaction = on_fault,
+		.sa_flags = SA_SIGINFO | SA_ONSTACK };
+	stack_t stack = { .ss_size = SIGNAL_STACK_BYTES };
+
+	loop->signal_stack = mem_alloc(SIGNAL_STACK_BYTES);
+	stack.ss_sp = loop->signal_stack;
+	sigemptyset(&action.sa_mask);
+	if (sigaltstack(&stack, NULL) != 0 ||
+	    sigaction(SIGSEGV, &action, NULL) != 0)
+		panic("no stack for faults: %s", strerror(errno));
+}
+#endif

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -567,6 +569,50 @@ exits_run_on_their_loop(void **state)
 	assert_int_equal(atomic_load(&exits), 2);
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static int __attribute__((noinline)) fall(int depth)
+{
+	volatile char frame[2048];
+
+	memset((void *)(uintptr_t)frame, depth, sizeof(frame));
+	return depth > 1000 ? 0 : frame[depth] + fall(depth + 1) + frame[0];
+}
+
+static enum err_code
+overflow(void *arg)
+{
+	*(int *)arg = fall(0);
+	return OK;
+}
+
+static void
+an_overflowing_fiber_is_named_before_the_process_ends(void **state)
+{
+	char text[512] = "";
+	int fds[2], status, sum;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct rlimit none = { 0, 0 };
+
+		setrlimit(RLIMIT_CORE, &none);
+		dup2(fds[1], 1);
+		loops_start(1);
+		loop_call(loop_at(0), overflow, &sum);
+		_exit(0);
+	}
+	close(fds[1]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(read(fds[0], text, sizeof(text) - 1) > 0);
+	close(fds[0]);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	assert_non_null(strstr(text, "a fiber's stack overflowed"));
+}
+#endif
+
 static void
 a_key_always_has_the_same_owner(void **state)
 {
@@ -606,6 +652,10 @@ main(void)
 		cmocka_unit_test(a_stopping_loop_refuses_mail),
 		cmocka_unit_test(exits_run_on_their_loop),
 		cmocka_unit_test(a_key_always_has_the_same_owner),
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+		cmocka_unit_test(
+		    an_overflowing_fiber_is_named_before_the_process_ends),
+#endif
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
