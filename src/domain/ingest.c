@@ -126,7 +126,11 @@ ingest_open(struct ingest *in)
 		.source_id = source->id,
 		.version = source->version,
 		.path = in->path,
-		.title = source->title,
+		/* A title that is only the file's name gives way to the
+		 * document's own. */
+		.title = str_eq(source->title, source->filename)
+		    ? ""
+		    : source->title,
 		.filename = source->filename,
 		.content_type = source->content_type,
 		.metadata = in->metadata,

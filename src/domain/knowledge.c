@@ -300,6 +300,13 @@ knowledge_reap(struct product *product, int64_t *count_out)
 	*count_out = 0;
 	TRY(store_source_stuck(product->store, REAP_BATCH, &list));
 	for (size_t i = 0; i < list.count && rc == OK; i++) {
+		int64_t place = -1;
+		char job[96];
+
+		job_id(&list.items[i], job, sizeof(job));
+		rc = queue_position(product->queue, job, &place);
+		if (rc != OK || place >= 0)
+			continue; /* it waits for its turn */
 		rc = knowledge_queue(product, &list.items[i]);
 		if (rc == OK)
 			(*count_out)++;
