@@ -162,6 +162,8 @@ put_batch(const struct put_request *request, size_t from, size_t count,
 	    job->made_title != NULL ? job->made_title : job->title;
 	struct chunk batch[PUT_BATCH];
 
+	if (title == NULL || title[0] == '\0')
+		title = job->filename;
 	for (size_t i = 0; i < count; i++) {
 		const struct binding_chunk *item =
 		    &request->chunks->items[from + i];
