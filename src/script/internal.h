@@ -70,6 +70,7 @@ struct script_state {
 	struct script_run *run;
 	size_t used;
 	size_t ceiling;
+	size_t limit;  /* of `used`, while a run goes on; else the ceiling */
 	size_t denied; /* the last refused growth: a second refusal is final */
 	struct script_idle idle[STATE_IDLE_MAX];
 	unsigned idle_count;
@@ -124,6 +125,7 @@ struct script_run {
 	unsigned blocked; /* levels that cannot yield below the running one */
 	struct script_held *held;
 	struct script_request *request; /* being waited for */
+	size_t used_before;
 	unsigned log_lines;
 	bool missing; /* no such module or hook */
 	char where[96];
@@ -167,9 +169,10 @@ void script__arm(struct script_run *run);
 void script__charge_start(struct script_run *run);
 void script__charge_end(struct script_run *run);
 void script__on_tick(void *arg);
-/* Called by allocators: false = refuse. */
+/* Called by the allocator over the limit: false = refuse. */
 bool script__may_grow(struct script_state *state, size_t by);
-void script__shrunk(struct script_state *state, size_t by);
+void script__memory_start(struct script_run *run);
+void script__memory_end(struct script_run *run);
 /* The end of the running call, from a C function: never comes back (yields for
  * ever, or raises where it cannot). Returns int for `return script__kill()`. */
 int script__kill(lua_State *lua, enum script_want why);

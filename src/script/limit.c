@@ -202,17 +202,16 @@ script__give_way(lua_State *lua, lua_KContext context, lua_KFunction again)
 }
 
 /*
- * The hard ceiling: Lua answers a refusal with a full collection and one more
- * try, so only a second refusal in a row is the end. The soft ceiling: one
- * turn may not grow the shared heap by more than three quarters of it.
+ * Memory. One comparison for each allocation in state_alloc: `limit` is the
+ * lower of the state's ceiling and of what this session may still add. The
+ * hard ceiling refuses: Lua answers with a full collection and one more try,
+ * so only a second refusal in a row is the end. The soft one lets the
+ * allocation through and ends the run: one turn may not fill the heap that the
+ * brand's other turns share.
  */
 bool
 script__may_grow(struct script_state *state, size_t by)
 {
-#ifdef XIN_NO_SCRIPT_LIMITS
-	(void)state;
-	(void)by;
-#else
 	struct script_run *run = state->run;
 
 	if (state->used + by > state->ceiling) {
@@ -221,30 +220,41 @@ script__may_grow(struct script_state *state, size_t by)
 		state->denied = by;
 		return false;
 	}
-	state->denied = 0;
-	if (run != NULL) {
-		run->session->grown += by;
-		if (run->session->grown > state->ceiling / 4 * 3 &&
-		    run->want < WANT_CPU)
-			script__want(run, WANT_MEMORY);
-	}
-#endif
+	if (run != NULL && run->want < WANT_CPU)
+		script__want(run, WANT_MEMORY);
 	return true;
+}
+
+void
+script__memory_start(struct script_run *run)
+{
+#ifndef XIN_NO_SCRIPT_LIMITS
+	struct script_state *state = run->state;
+	size_t soft = state->ceiling / 4 * 3;
+	size_t grown = run->session->grown;
+
+	run->used_before = state->used;
+	state->denied = 0;
+	state->limit = state->used + (soft > grown ? soft - grown : 0);
+	if (state->limit > state->ceiling)
+		state->limit = state->ceiling;
+#else
+	(void)run;
+#endif
 }
 
 /* Freeing what others left behind earns no credit below zero. */
 void
-script__shrunk(struct script_state *state, size_t by)
+script__memory_end(struct script_run *run)
 {
-#ifdef XIN_NO_SCRIPT_LIMITS
-	(void)state;
-	(void)by;
-#else
-	if (state->run != NULL) {
-		size_t *grown = &state->run->session->grown;
+#ifndef XIN_NO_SCRIPT_LIMITS
+	struct script_state *state = run->state;
 
-		*grown = *grown > by ? *grown - by : 0;
-	}
+	if (state->used > run->used_before)
+		run->session->grown += state->used - run->used_before;
+	state->limit = state->ceiling;
+#else
+	(void)run;
 #endif
 }
 

@@ -97,6 +97,7 @@ step(void *arg)
 	run->blocked = 0;
 	state->run = run;
 	loop_label("script", run->file);
+	script__memory_start(run);
 	script__charge_start(run);
 #ifndef XIN_NO_SCRIPT_LIMITS
 	sequence = watchdog_arm(script__on_tick, run);
@@ -110,6 +111,7 @@ step(void *arg)
 	run->current = NULL;
 	state->run = NULL;
 	script__charge_end(run);
+	script__memory_end(run);
 	loop_label(NULL, NULL);
 	/* Whatever else happened, a limit that was reached is the end: nobody
 	 * gets away by returning quickly or by raising an error of their own.

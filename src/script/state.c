@@ -30,18 +30,18 @@ state_alloc(void *ud, void *ptr, size_t old_size, size_t size)
 		old_size = 0; /* it is a type tag then */
 	if (size == 0) {
 		state->used -= old_size;
-		script__shrunk(state, old_size);
 		free(ptr);
 		return NULL;
 	}
-	if (size > old_size && !script__may_grow(state, size - old_size))
+	if (size > old_size && state->used + (size - old_size) > state->limit &&
+	    !script__may_grow(state, size - old_size))
 		return NULL;
 	fresh = realloc(ptr, size);
 	if (fresh == NULL)
 		return NULL;
-	if (size < old_size)
-		script__shrunk(state, old_size - size);
 	state->used += size - old_size;
+	if (size > old_size)
+		state->denied = 0;
 	return fresh;
 }
 
@@ -161,6 +161,10 @@ make(struct script_generation *gen, const char *brand,
 
 	state->gen = gen;
 	state->ceiling = (size_t)config_int(CFG_SCRIPT_HEAP_BYTES);
+#ifdef XIN_NO_SCRIPT_LIMITS
+	state->ceiling = SIZE_MAX;
+#endif
+	state->limit = state->ceiling;
 	str_copy(state->brand, sizeof(state->brand), brand);
 	state->files = gen->count;
 	state->loaded = mem_zero(gen->count + 1);
