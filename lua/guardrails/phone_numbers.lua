@@ -16,6 +16,11 @@ local set = xin.match.compile({
   phone([[(?:1[ .\-])?\([2-9]\d{2}\)[ \-]?\d{3}[ .\-]?\d{4}(?: ?x ?\d{1,5})?]]),
   phone([[(?:1[ .\-])?[2-9]\d{2}[.\-]\d{3}[.\-]\d{4}(?: ?x ?\d{1,5})?]]),
   phone([[[2-9]\d{2} \d{3}[ \-]\d{4}]]),
+  -- other countries' national form: trunk 0 or area code in brackets, groups
+  phone([[0[1-9](?:[ .\-]\d{2}){4}]]),
+  phone([[0\d{2,4}[ \-]\d{3,4}[ \-]?\d{3,4}]]),
+  phone([[0\d{2,3} \d{2,3} \d{2} \d{2}]]),
+  phone([[\(0?\d{2,4}\) ?\d{3,4}[ \-]\d{3,4}]]),
 })
 
 ---@class guardrail.phone_numbers : xin.Guardrail

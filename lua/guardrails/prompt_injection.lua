@@ -5,9 +5,8 @@
 local injection = require("lib.injection")
 local verdict = require("lib.verdict")
 
-local message_set =
-  xin.match.compile(injection.patterns({ "override", "reveal", "role", "dictate" }))
-local document_set = xin.match.compile(injection.patterns({ "override", "reveal" }))
+local MESSAGE_KINDS = { "override", "reveal", "role", "dictate" }
+local DOCUMENT_KINDS = { "override", "reveal" }
 
 ---@class guardrail.prompt_injection : xin.Guardrail
 local M = {
@@ -26,10 +25,10 @@ local M = {
 }
 
 function M.check(message)
-  local set = message.stage == "document" and document_set or message_set
-  local hit = set:scan(message.text)[1]
-  if hit then
-    return verdict.block("prompt_injection:" .. hit.name)
+  local kinds = message.stage == "document" and DOCUMENT_KINDS or MESSAGE_KINDS
+  local kind = injection.find(message.text, kinds)
+  if kind then
+    return verdict.block("prompt_injection:" .. kind)
   end
   return verdict.allow()
 end

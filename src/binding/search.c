@@ -10,7 +10,7 @@
 
 #define QUERY_MAX 16384
 #define TOP_K_MAX 50
-#define PUT_BATCH 256
+#define PUT_BATCH 128 /* 7 KiB on a fiber's stack */
 
 /* ---- find ---- */
 

@@ -70,8 +70,7 @@ every_function_has_a_sentence(void **state)
 			assert_non_null(at->fn);
 			assert_true(at->where != 0);
 			assert_true(strlen(at->help) > 5);
-			assert_int_equal(
-			    at->help[strlen(at->help) - 1], '.');
+			assert_int_equal(at->help[strlen(at->help) - 1], '.');
 		}
 	}
 }

@@ -31,8 +31,7 @@ assert_ranges(const struct binding_blocks *blocks,
 	json_t *block;
 
 	buf_init(&all, 0);
-	json_array_foreach(blocks->items, i, block)
-	{
+	json_array_foreach (blocks->items, i, block) {
 		if (i > 0)
 			buf_adds(&all, "\n\n");
 		buf_adds(&all, json_str(block, "text"));
@@ -42,8 +41,7 @@ assert_ranges(const struct binding_blocks *blocks,
 		size_t from, to;
 
 		assert_true(chunk->start < chunk->end);
-		assert_true(
-		    (size_t)(chunk->end - chunk->start) <= max_chars);
+		assert_true((size_t)(chunk->end - chunk->start) <= max_chars);
 		from = text_offset(all.data, all.len, (size_t)chunk->start);
 		to = text_offset(all.data, all.len, (size_t)chunk->end);
 		assert_int_equal(to - from, chunk->len);
@@ -88,8 +86,8 @@ long_paragraphs_are_cut_between_sentences(void **state)
 
 	(void)state;
 	assert_int_equal(chunks->count, 2);
-	assert_string_equal(chunks->items[1].text,
-	    "The third ends the paragraph.");
+	assert_string_equal(
+	    chunks->items[1].text, "The third ends the paragraph.");
 	assert_ranges(blocks, chunks, 70);
 	binding__chunks_unref(chunks);
 	binding__blocks_unref(blocks);
@@ -122,10 +120,10 @@ a_text_without_spaces_is_cut_all_the_same(void **state)
 	(void)state;
 	memset(text, 'x', 1000);
 	text[1000] = '\0';
-	json_array_append_new(items,
-	    json_pack("{s:s, s:s}", "type", "paragraph", "text", text));
-	json_array_append_new(items,
-	    json_pack("{s:s, s:s}", "type", "code", "text", text));
+	json_array_append_new(
+	    items, json_pack("{s:s, s:s}", "type", "paragraph", "text", text));
+	json_array_append_new(
+	    items, json_pack("{s:s, s:s}", "type", "code", "text", text));
 	blocks = binding__blocks_new(items);
 	chunks = binding__chunk(blocks, 300);
 	assert_int_equal(chunks->count, 8);
@@ -137,9 +135,9 @@ a_text_without_spaces_is_cut_all_the_same(void **state)
 static void
 tables_are_cut_between_rows(void **state)
 {
-	struct binding_blocks *blocks = blocks_of(
-	    "[{\"type\":\"table\",\"text\":\"size | price\\nsmall | "
-	    "10\\nmedium | 20. Or 25.\\nlarge | 30\"}]");
+	struct binding_blocks *blocks =
+	    blocks_of("[{\"type\":\"table\",\"text\":\"size | price\\nsmall | "
+		      "10\\nmedium | 20. Or 25.\\nlarge | 30\"}]");
 	struct binding_chunks *chunks = binding__chunk(blocks, 30);
 
 	(void)state;
@@ -179,10 +177,10 @@ any_text_keeps_the_law(void **state)
 					buf_addc(&text, ' ');
 			}
 			buf_adds(&text, "w");
-			json_array_append_new(items,
-			    json_pack("{s:s, s:s, s:i}", "type",
-				types[(seed >> 12) % 6], "text",
-				buf_str(&text), "level", 1 + b % 3));
+			json_array_append_new(
+			    items, json_pack("{s:s, s:s, s:i}", "type",
+				       types[(seed >> 12) % 6], "text",
+				       buf_str(&text), "level", 1 + b % 3));
 			buf_done(&text);
 		}
 		blocks = binding__blocks_new(items);
@@ -211,10 +209,11 @@ cleaning_keeps_joiners_and_joins_cut_words(void **state)
 	char *text;
 
 	(void)state;
-	text = clean("  می\xe2\x80\x8cخواهم\xc2\xa0 الان \r\n\r\n\r\n\r\nexam-\n"
-		     "ple\xc2\xad x\x01y \xef\xbb\xbf", false);
-	assert_string_equal(text,
-	    "می\xe2\x80\x8cخواهم الان\n\nexample xy");
+	text =
+	    clean("  می\xe2\x80\x8cخواهم\xc2\xa0 الان \r\n\r\n\r\n\r\nexam-\n"
+		  "ple\xc2\xad x\x01y \xef\xbb\xbf",
+		false);
+	assert_string_equal(text, "می\xe2\x80\x8cخواهم الان\n\nexample xy");
 	mem_free(text);
 	text = clean("if x:\n    y\n", true);
 	assert_string_equal(text, "if x:\n    y");
@@ -229,15 +228,15 @@ page_furniture_goes_and_content_stays(void **state)
 
 	(void)state;
 	for (int page = 1; page <= 6; page++) {
-		json_array_append_new(items,
-		    json_pack("{s:s, s:s}", "type", "paragraph", "text",
-			"Acme user manual"));
+		json_array_append_new(
+		    items, json_pack("{s:s, s:s}", "type", "paragraph", "text",
+			       "Acme user manual"));
 		json_array_append_new(items,
 		    json_pack("{s:s, s:o}", "type", "paragraph", "text",
 			json_sprintf("Text of page %d, which matters", page)));
-		json_array_append_new(items,
-		    json_pack("{s:s, s:o}", "type", "paragraph", "text",
-			json_sprintf("Page %d of 6", page)));
+		json_array_append_new(
+		    items, json_pack("{s:s, s:o}", "type", "paragraph", "text",
+			       json_sprintf("Page %d of 6", page)));
 	}
 	in = binding__blocks_new(items);
 	out = binding__clean_blocks(in);
