@@ -3,9 +3,11 @@
  * A client connection: reads when somebody wants bytes, writes what a loop turn
  * gathered in one go, and knows how long it may wait for what.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/config.h"
+#include "base/ident.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -97,6 +99,17 @@ http__conn_wait(struct http_conn *conn, enum http_wait wait)
 		loop_timer_set(conn->timer, wait_ms(wait));
 }
 
+/* Slow is allowed, standing still is not. */
+static bool
+write_moves(struct http_conn *conn)
+{
+	size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp);
+	bool moves = left < conn->write_left;
+
+	conn->write_left = left;
+	return moves;
+}
+
 static void
 on_timer(void *arg)
 {
@@ -115,8 +128,13 @@ on_timer(void *arg)
 		    conn->req, err_set(ERR_REQUEST_TIMEOUT,
 				   "the request did not arrive in time"));
 		return;
-	case WAIT_IDLE:
 	case WAIT_WRITE:
+		if (write_moves(conn))
+			http__conn_wait(conn, WAIT_WRITE);
+		else
+			http__conn_close(conn);
+		return;
+	case WAIT_IDLE:
 	case WAIT_LINGER:
 		http__conn_close(conn);
 		return;
@@ -150,16 +168,21 @@ linger(struct http_conn *conn)
 	http__conn_wait(conn, WAIT_LINGER);
 }
 
+static void next_request(struct http_conn *conn);
+
 static void
 written(struct http_conn *conn)
 {
 	if (conn->wait == WAIT_WRITE)
-		http__conn_wait(conn, WAIT_NOTHING);
+		http__conn_wait(
+		    conn, conn->req == NULL ? WAIT_IDLE : WAIT_NOTHING);
 	fiber_cond_broadcast(&conn->drained);
 	if (conn->out.len > 0)
 		http__conn_flush_later(conn);
 	else if (conn->close_after && conn->req == NULL && !conn->lingering)
 		linger(conn);
+	if (conn->held && conn->out.len <= HTTP_OUT_BYTES)
+		next_request(conn);
 }
 
 static void
@@ -209,7 +232,8 @@ on_flush(struct loop_hook *hook)
 	conn->out.len = 0;
 	conn->write_busy = true;
 	piece = uv_buf_init(conn->writing.data, (unsigned)conn->writing.len);
-	if (conn->wait == WAIT_NOTHING)
+	conn->write_left = conn->writing.len;
+	if (conn->wait == WAIT_NOTHING || conn->wait == WAIT_IDLE)
 		http__conn_wait(conn, WAIT_WRITE);
 	if (uv_write(&conn->write, (uv_stream_t *)&conn->tcp, &piece, 1,
 		on_written) != 0) {
@@ -249,8 +273,11 @@ throttle(struct http_conn *conn)
 	if (conn->in.len - conn->parsed >= HTTP_AHEAD_BYTES ||
 	    (req != NULL && !req->body_done && req->route != NULL &&
 		req->route->body == HTTP_BODY_STREAM &&
-		req->body.len >= HTTP_BODY_QUEUE_BYTES))
+		req->body.len >= HTTP_BODY_QUEUE_BYTES)) {
 		http__conn_read(conn, false);
+		if (conn->wait == WAIT_BODY) /* now it is we who wait */
+			http__conn_wait(conn, WAIT_NOTHING);
+	}
 }
 
 static void
@@ -260,8 +287,13 @@ on_eof(struct http_conn *conn)
 
 	conn->eof = true;
 	http__conn_read(conn, false);
-	if (req == NULL || conn->lingering) {
+	if (conn->lingering) {
 		http__conn_close(conn);
+	} else if (req == NULL) {
+		conn->close_after =
+		    true; /* its last answer may be on its way */
+		if (conn->out.len == 0 && !conn->write_busy)
+			http__conn_close(conn);
 	} else if (!req->started) {
 		http__conn_close(conn); /* cut before it was whole */
 	} else if (!req->body_done && req->refused == OK) {
@@ -339,7 +371,18 @@ http__conn_next(struct http_conn *conn)
 	}
 	buf_drop(&conn->in, conn->parsed);
 	conn->parsed = 0;
-	http__conn_wait(conn, WAIT_IDLE);
+	conn->held = conn->out.len + conn->writing.len > HTTP_OUT_BYTES;
+	if (conn->held)
+		http__conn_read(conn, false);
+	else
+		next_request(conn);
+}
+
+static void
+next_request(struct http_conn *conn)
+{
+	conn->held = false;
+	http__conn_wait(conn, conn->write_busy ? WAIT_WRITE : WAIT_IDLE);
 	http__parse(conn);
 	if (conn->req == NULL && conn->eof) {
 		conn->close_after = true;
@@ -371,16 +414,20 @@ set_peer(struct http_conn *conn)
 static void
 refuse_connection(struct http_conn *conn)
 {
-	static const char answer[] =
-	    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
-	    "Content-Type: application/json\r\nConnection: close\r\n"
-	    "Content-Length: 110\r\n\r\n"
-	    "{\"error\":{\"code\":\"overloaded\",\"message\":\"too many "
-	    "connections\",\"status\":503,\"retryable\":true,\"request_id\":"
-	    "\"\"}}";
+	char id[IDENT_SIZE], body[256];
+	int len;
 
+	ident_new("rq", id);
+	len = snprintf(body, sizeof(body),
+	    "{\"error\":{\"code\":\"%s\",\"message\":\"too many connections\","
+	    "\"status\":503,\"retryable\":true,\"request_id\":\"%s\"}}",
+	    err_name(ERR_OVERLOADED), id);
+	buf_addf(&conn->out,
+	    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+	    "X-Request-ID: %s\r\nContent-Type: application/json\r\n"
+	    "Connection: close\r\nContent-Length: %d\r\n\r\n%s",
+	    id, len, body);
 	metric_count(METRIC_HTTP_REFUSED, LABELS("connections"), 1);
-	buf_add(&conn->out, answer, sizeof(answer) - 1);
 	conn->close_after = true;
 	http__conn_flush_later(conn);
 }

@@ -69,6 +69,8 @@ struct http_conn {
 	struct fiber_cond drained;
 	struct http_request *req;
 	size_t lingered;
+	size_t write_left; /* of the write, when its timer was set */
+	bool held;         /* the next request waits for the client to read */
 	bool reading, write_busy, eof, gone, closing, close_after, lingering;
 };
 
@@ -83,6 +85,7 @@ struct http_request {
 	struct fiber *fiber;
 	const struct http_route *route; /* NULL = none matched */
 	enum http_method method;
+	bool foreign; /* another method than those of the enum */
 	char *target; /* as sent */
 	char *path;   /* decoded */
 	char *query;  /* as sent, "" when none */
@@ -112,6 +115,7 @@ struct http_request {
 	bool replied, streaming, stream_ended, keep_alive, http10;
 	enum err_code failed;
 	struct error failure;
+	struct error told; /* what http_reply_error answered with */
 };
 
 /* http_router.c */

@@ -102,8 +102,6 @@ split_head(struct http_request *req, char *head, size_t len)
 	size_t max = (size_t)config_int(CFG_MAX_HEADERS);
 	char *end = head + len, *line, *space, *eol;
 
-	while (head < end && (*head == '\r' || *head == '\n'))
-		head++; /* blank lines before a request are allowed */
 	eol = memchr(head, '\r', (size_t)(end - head));
 	space = memchr(head, ' ', (size_t)(end - head));
 	if (eol == NULL || space == NULL || space > eol)
@@ -168,25 +166,53 @@ check_expect(struct http_request *req)
 	return OK;
 }
 
+/* The sentence that helps more: 414 when it is the target that is long. */
+static enum err_code
+head_too_large(const char *head, size_t len)
+{
+	size_t max_url = (size_t)config_int(CFG_MAX_URL_BYTES);
+	const char *eol = memchr(head, '\r', len);
+
+	if ((eol == NULL ? len : (size_t)(eol - head)) > max_url)
+		return err_set(
+		    ERR_URI_TOO_LONG, "the target is over %zu bytes", max_url);
+	return err_set(ERR_HEADERS_TOO_LARGE, "the head is over %lld bytes",
+	    (long long)config_int(CFG_MAX_HEAD_BYTES));
+}
+
 static enum err_code
 take_head(struct http_request *req, const llhttp_t *parser)
 {
 	struct http_conn *conn = req->conn;
+	const char *from, *end;
+	size_t left, len;
 	char *head;
 
-	if (!take_method(req, parser->method))
-		return err_set(ERR_METHOD, "method %s",
-		    llhttp_method_name((llhttp_method_t)parser->method));
+	req->foreign = !take_method(req, parser->method);
 	if (parser->http_major != 1 || parser->http_minor > 1)
 		return err_set(ERR_INVALID, "HTTP/%d.%d is not spoken here",
 		    parser->http_major, parser->http_minor);
 	req->http10 = parser->http_minor == 0;
+	if (req->http10 && (parser->flags & F_TRANSFER_ENCODING) != 0)
+		return err_set(ERR_INVALID, "HTTP/1.0 has no chunks");
 	/* `in` begins with this message, and holds its whole head: llhttp has
-	 * seen the empty line. */
-	head = arena_strndup(&req->arena, conn->in.data, conn->in.len);
+	 * seen the empty line. Blank lines before it are stepped over. */
+	from = conn->in.data;
+	left = conn->in.len;
+	while (left > 0 && (*from == '\r' || *from == '\n')) {
+		from++;
+		left--;
+	}
+	end = memmem(from, left, "\r\n\r\n", 4);
+	if (end == NULL)
+		return err_set(ERR_INVALID, "the head has no end");
+	len = (size_t)(end - from) + 4;
+	if (len > (size_t)config_int(CFG_MAX_HEAD_BYTES))
+		return head_too_large(from, len);
+	head = arena_strndup(&req->arena, from, len);
 	if (head == NULL)
 		return ERR_TOO_LARGE;
-	TRY(split_head(req, head, conn->in.len));
+	TRY(split_head(req, head, len));
 	TRY(check_host(req));
 	return check_expect(req);
 }
@@ -353,8 +379,7 @@ check_ceilings(struct http_conn *conn, size_t consumed, uint64_t body_before)
 		return OK;
 	conn->overhead += consumed - (size_t)(req->body_seen - body_before);
 	if (req->route == NULL && req->refused == OK && conn->overhead > max)
-		return err_set(
-		    ERR_HEADERS_TOO_LARGE, "the head is over %zu bytes", max);
+		return head_too_large(conn->in.data, conn->in.len);
 	if (conn->overhead > 2 * max + 16 * req->body_seen)
 		return err_set(ERR_HEADERS_TOO_LARGE,
 		    "the framing of the body is over its ceiling");
@@ -369,6 +394,7 @@ http__parse(struct http_conn *conn)
 	const char *at;
 	size_t left, consumed;
 	llhttp_errno_t error;
+	enum err_code rc;
 
 	if (req != NULL && (req->body_done || req->refused != OK))
 		return;
@@ -385,8 +411,9 @@ http__parse(struct http_conn *conn)
 	if (error == HPE_PAUSED)
 		llhttp_resume(&conn->parser);
 	req = conn->req;
-	if (check_ceilings(conn, consumed, body_before) != OK)
-		http__refuse(req, ERR_HEADERS_TOO_LARGE);
+	rc = check_ceilings(conn, consumed, body_before);
+	if (rc != OK)
+		http__refuse(req, rc);
 	else if (error != HPE_OK && error != HPE_PAUSED &&
 		 (req == NULL || req->refused == OK))
 		refuse_bytes(conn);

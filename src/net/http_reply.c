@@ -144,6 +144,9 @@ http_reply_error(struct http_request *req, enum err_code code)
 	struct buf text;
 	enum err_code rc;
 
+	err_save(&req->told);
+	req->told.code = code;
+
 	buf_init(&text, 0);
 	buf_addf(
 	    &text, "{\"error\":{\"code\":\"%s\",\"message\":", err_name(code));

@@ -154,11 +154,16 @@ static void
 record(struct http_request *req, enum err_code rc)
 {
 	uint64_t us = clock_mono_us() - req->began_us;
-	const char *method = method_names[req->method];
+	const char *method = req->foreign ? "other" : method_names[req->method];
 	const char *route = route_label(req);
+	const struct error *told = &req->told;
 	bool quiet = req->status < 400 && (str_starts(route, "/health") ||
 					      str_starts(route, "/metrics"));
 
+	if (rc != OK && told->code == OK) { /* failed after it began */
+		err_save(&req->told);
+		req->told.code = rc;
+	}
 	metric_count(METRIC_HTTP_REQUESTS,
 	    LABELS(method, route, metric_status_class(req->status)), 1);
 	metric_observe_us(METRIC_HTTP_LATENCY, LABELS(method, route), us);
@@ -168,11 +173,12 @@ record(struct http_request *req, enum err_code rc)
 	else
 		log_info("http.request", kv_str("method", method),
 		    kv_str("route", route), kv_int("status", req->status),
-		    kv_int("duration_us", (int64_t)us),
+		    kv_real("duration_ms", (double)us / 1000),
 		    kv_int("bytes", (int64_t)req->sent),
 		    kv_str("peer", http_peer(req)),
-		    kv_str("error_code", rc != OK ? err_name(rc) : NULL),
-		    kv_str("error", rc != OK ? err_message() : NULL));
+		    kv_str("error_code",
+			told->code != OK ? err_name(told->code) : NULL),
+		    kv_str("error", told->code != OK ? told->message : NULL));
 }
 
 static enum err_code
@@ -430,6 +436,11 @@ http_read(struct http_request *req, const char **data_out, size_t *len_out)
 	swap = req->lent;
 	req->lent = req->body;
 	req->body = swap;
+	if (!req->body_done && req->failed == OK && !conn->gone &&
+	    !conn->reading) {
+		http__conn_read(conn, true);
+		http__conn_wait(conn, WAIT_BODY);
+	}
 	*data_out = buf_str(&req->lent);
 	*len_out = req->lent.len;
 	return OK;

@@ -79,10 +79,12 @@ keep_params(struct http_request *req, const struct match *match)
 }
 
 static bool
-serves(const struct http_route *route, enum http_method method)
+serves(const struct http_route *route, const struct http_request *req)
 {
-	return route->method == method ||
-	       (route->method == HTTP_M_GET && method == HTTP_M_HEAD);
+	if (req->foreign)
+		return false;
+	return route->method == req->method ||
+	       (route->method == HTTP_M_GET && req->method == HTTP_M_HEAD);
 }
 
 static void
@@ -111,7 +113,7 @@ http__route(struct http_request *req, const struct http_route *routes,
 	for (const struct http_route *r = routes; r->template != NULL; r++) {
 		if (!matches(r->template, raw, &match))
 			continue;
-		if (serves(r, req->method)) {
+		if (serves(r, req)) {
 			if (!keep_params(req, &match))
 				return err_set(ERR_INVALID,
 				    "the path has a bad percent code");
