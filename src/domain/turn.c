@@ -425,6 +425,22 @@ turn_send(struct turn *turn, const char *outcome, json_t *answer)
 		turn_emit(turn, "done", json_incref(answer));
 }
 
+/* A fresh session on the same generation: the failed one may have spent the
+ * turn's budget, and the guards must still run over the fallback. */
+static enum err_code
+turn_renew(struct turn *turn)
+{
+	struct script_budget budget = script_budget_default();
+	struct script_session *fresh;
+
+	TRY(script_session_open(turn->request->brand,
+	    script_session_generation(turn->scripts), &budget, &fresh));
+	script_session_close(turn->scripts);
+	script_session_set_user(fresh, &turn->binding);
+	turn->scripts = fresh;
+	return OK;
+}
+
 /* A script failed: the brand's fallback answer where it declares one. It goes
  * through the output guards like every other text. */
 static enum err_code
@@ -439,6 +455,7 @@ turn_fail(struct turn *turn, enum err_code rc)
 	    kv_str("error_code", err_name(rc)), kv_str("error", why.message));
 	if ((rc != ERR_SCRIPT && rc != ERR_SCRIPT_LIMIT) || fallback == NULL)
 		return rc;
+	TRY(turn_renew(turn));
 	guard_text_free(turn->reply);
 	turn->reply = NULL;
 	json_array_clear(turn->citations);

@@ -13,12 +13,14 @@
 #include "fiber/loop.h"
 #include "main/command.h"
 #include "script/script.h"
+#include "text/match.h"
 
 #define PACKED_MAX ((size_t)80 << 20)
 
 static struct {
 	const char *folder;
 	const char *packed;
+	const char *patterns; /* folder of compiled pattern sets */
 	bool json;
 	struct script_generation *gen;
 	struct script_report report;
@@ -83,6 +85,7 @@ int
 command_check(int argc, char **argv)
 {
 	struct option_spec specs[] = { { "packed", &check.packed, NULL },
+		{ "patterns", &check.patterns, NULL },
 		{ "json", NULL, &check.json }, { 0 } };
 	int count, code;
 
@@ -93,6 +96,8 @@ command_check(int argc, char **argv)
 	check.folder = count == 1 ? argv[0] : "lua";
 	if (!command_setup())
 		return 2;
+	if (check.patterns != NULL && match_cache_open(check.patterns) != OK)
+		return command_fail(ERR_IO);
 	script_setup(binding_open);
 	code = client_run(run, NULL);
 	if (code == 0) {

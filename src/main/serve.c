@@ -250,11 +250,24 @@ open_exporters(struct product *product, bool worker)
 }
 
 static enum err_code
+open_pattern_cache(void)
+{
+	char *path = mem_printf("%s/patterns", config_str(CFG_DATA_DIR));
+	enum err_code rc = make_folder(config_str(CFG_DATA_DIR));
+
+	if (rc == OK)
+		rc = match_cache_open(path);
+	mem_free(path);
+	return rc;
+}
+
+static enum err_code
 start_common(void)
 {
 	TRY(setup_log());
 	raise_files();
 	TRY(match_platform_check());
+	TRY(open_pattern_cache());
 	TRY(loops_start((unsigned)config_int(CFG_LOOPS)));
 	house.loops = true;
 	show_process();

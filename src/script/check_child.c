@@ -8,23 +8,27 @@
 
 #include "process/process.h"
 #include "script/script.h"
+#include "text/match.h"
 
 #define CHILD_CPU_MS 20000
 #define CHILD_HEAP   ((uint64_t)2 << 30)
+#define CHILD_FILE   ((uint64_t)64 << 20) /* one compiled pattern set */
 #define CHILD_OUTPUT ((size_t)4 << 20)
 
 static enum err_code
 run_child(const struct buf *packed, uint64_t deadline_ms,
     struct process_result *result_out)
 {
+	const char *patterns = match_cache_path();
 	const char *const argv[] = { process_self_path(), "check", "--packed",
-		"-", NULL };
+		"-", patterns != NULL ? "--patterns" : NULL, patterns, NULL };
 	struct process_limits limits = {
 		.cpu_ms = CHILD_CPU_MS,
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 		/* Sanitizers reserve terabytes of address space. */
 		.memory_bytes = CHILD_HEAP,
 #endif
+		.file_bytes = patterns != NULL ? CHILD_FILE : 0,
 		.max_output_bytes = CHILD_OUTPUT,
 	};
 

@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "text/match_cache.h"
 #include "text/match_check.h"
 #include "text/match.h"
 #include "text/text_internal.h"
@@ -102,13 +103,19 @@ enum err_code
 match_compile(const struct match_pattern *patterns, size_t count, bool fold,
     struct match_set **set_out)
 {
+	struct match_cache_key key;
 	struct match_set *set;
-	hs_database_t *db = NULL;
+	hs_database_t *db;
 	size_t i;
 
 	TRY(match_platform_check());
 	TRY(check_patterns(patterns, count));
-	TRY(compile(patterns, count, &db));
+	match_cache__key(patterns, count, &key);
+	db = match_cache__load(&key);
+	if (db == NULL) {
+		TRY(compile(patterns, count, &db));
+		match_cache__save(&key, db);
+	}
 	set = mem_zero(sizeof(*set));
 	atomic_init(&set->refs, 1);
 	set->db = db;

@@ -41,6 +41,10 @@ struct match_hit {
 size_t match_scan(struct match_set *set, const char *text, size_t len,
     struct match_hit *hits, size_t max);
 bool match_any(struct match_set *set, const char *text, size_t len);
+/* Keep compiled sets in this folder (made when missing), so that they are
+ * compiled once for a machine. Before threads start; at most 512 files. */
+enum err_code match_cache_open(const char *path);
+const char *match_cache_path(void); /* NULL = none */
 /* ERR_CONFIG when the CPU cannot run vectorscan (no SSE4.2). */
 enum err_code match_platform_check(void);
 
