@@ -27,6 +27,7 @@ struct cached {
 	struct match_set *set;
 };
 static pthread_mutex_t cache_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t compile_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct cached cache[SETS_MAX];
 static unsigned cache_count, cache_next;
 
@@ -191,10 +192,36 @@ fold_option(lua_State *lua, int index)
 	return fold;
 }
 
+/* Loops that load the same generation at the same time want the same sets: one
+ * compiles, the others wait for it. */
+static enum err_code
+find_or_compile(const struct match_pattern *patterns, size_t count, bool fold,
+    struct match_set **set_out)
+{
+	uint8_t hash[SHA256_SIZE];
+	enum err_code rc = OK;
+	struct match_set *set;
+
+	hash_patterns(patterns, count, fold, hash);
+	set = cache_find(hash);
+	if (set == NULL) {
+		pthread_mutex_lock(&compile_lock);
+		set = cache_find(hash);
+		if (set == NULL) {
+			rc = match_compile(patterns, count, fold, &set);
+			if (rc == OK)
+				cache_add(hash, set);
+		}
+		pthread_mutex_unlock(&compile_lock);
+	}
+	if (rc == OK)
+		*set_out = set;
+	return rc;
+}
+
 static int
 match_compile_(lua_State *lua)
 {
-	uint8_t hash[SHA256_SIZE];
 	struct match_pattern *patterns;
 	struct match_set **slot;
 	size_t count;
@@ -213,15 +240,8 @@ match_compile_(lua_State *lua)
 		lua_pop(lua, 1);
 	}
 	push_set(lua, &slot);
-	hash_patterns(patterns, count, fold, hash);
-	*slot = cache_find(hash);
-	if (*slot != NULL)
-		return 1;
-	if (match_compile(patterns, count, fold, slot) != OK) {
-		*slot = NULL;
+	if (find_or_compile(patterns, count, fold, slot) != OK)
 		return luaL_error(lua, "%s", err_message());
-	}
-	cache_add(hash, *slot);
 	return 1;
 }
 
