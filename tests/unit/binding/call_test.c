@@ -259,7 +259,6 @@ slots_of_a_conversation_are_kept(void **state)
 	store_close(turn.store);
 	sqlite_close(db);
 	test_folder_remove(folder);
-	mem_free(folder);
 	mem_free(path);
 }
 
@@ -381,7 +380,6 @@ steps_share_a_document_that_stays_native(void **state)
 	store_close(store);
 	sqlite_close(db);
 	test_folder_remove(folder);
-	mem_free(folder);
 	mem_free(path);
 }
 
