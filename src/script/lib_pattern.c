@@ -154,7 +154,6 @@ single(struct matcher *m, const char *s, const char *p, const char *end)
 {
 	int c;
 
-	script__tick(m->lua, &m->steps);
 	if (s >= m->text_end)
 		return false;
 	c = (unsigned char)*s;
@@ -164,8 +163,10 @@ single(struct matcher *m, const char *s, const char *p, const char *end)
 	case ESCAPE:
 		return in_class(c, (unsigned char)p[1]);
 	case '[':
-		/* A long set costs more than one step. */
-		m->steps += (uint64_t)(end - p) / 64;
+		if (end - p > 64) { /* a long set costs more than a step */
+			m->steps += (uint64_t)(end - p) / 64;
+			script__tick(m->lua, &m->steps);
+		}
 		return in_set(c, p, end - 1);
 	default:
 		return (unsigned char)*p == c;
@@ -201,6 +202,7 @@ max_expand(struct matcher *m, const char *s, const char *p, const char *end)
 
 	while (single(m, s + i, p, end))
 		i++;
+	m->steps += (uint64_t)i / 4; /* match() looks at it */
 	while (i >= 0) {
 		const char *found = match(m, s + i, end + 1);
 
