@@ -149,6 +149,14 @@ in_set(int c, const char *p, const char *last)
 	return !sign;
 }
 
+/* A long set costs more than a step. */
+static __attribute__((cold, noinline)) void
+count_long_set(struct matcher *m, ptrdiff_t len)
+{
+	m->steps += (uint64_t)len / 64;
+	script__tick(m->lua, &m->steps);
+}
+
 static bool
 single(struct matcher *m, const char *s, const char *p, const char *end)
 {
@@ -163,10 +171,8 @@ single(struct matcher *m, const char *s, const char *p, const char *end)
 	case ESCAPE:
 		return in_class(c, (unsigned char)p[1]);
 	case '[':
-		if (end - p > 64) { /* a long set costs more than a step */
-			m->steps += (uint64_t)(end - p) / 64;
-			script__tick(m->lua, &m->steps);
-		}
+		if (end - p > 64)
+			count_long_set(m, end - p);
 		return in_set(c, p, end - 1);
 	default:
 		return (unsigned char)*p == c;

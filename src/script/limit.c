@@ -157,6 +157,16 @@ script__kill(lua_State *lua, enum script_want why)
 	return luaL_error(lua, "the call reached a limit and is being ended");
 }
 
+void
+script__tick_now(lua_State *lua, uint64_t *steps)
+{
+	const struct script_run *run = script__run(lua);
+
+	*steps = 0;
+	if (run != NULL && run->want >= WANT_CPU)
+		script__kill(lua, (enum script_want)run->want);
+}
+
 static void
 on_hook(lua_State *lua, lua_Debug *ar)
 {
