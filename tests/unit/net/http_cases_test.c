@@ -157,9 +157,7 @@ what_llhttp_calls_an_error_is_refused(void **state)
 	}
 	print_message("refused %zu errors; answered %zu of %zu that llhttp "
 		      "completes\n",
-	    tally.refused, tally.answered, tally.complete); answered %zu of %zu that "
-		      "llhttp completes\n",
-	    tally.refused, tally.refused, tally.answered, tally.complete);
+	    tally.refused, tally.answered, tally.complete);
 	assert_true(tally.refused >= 50);
 	/* The others have foreign methods, upgrades, or no end. */
 	assert_true(tally.answered >= 15);
