@@ -146,4 +146,29 @@ function M.find(text, kinds)
   return nil
 end
 
+--- The text without the sentences that show one of the kinds, the rest as it
+--- was; nil when nothing is left, or what is left still shows one (an order
+--- that runs over several sentences).
+---@param text string
+---@param kinds string[]
+---@return string?
+function M.without(text, kinds)
+  local kept, from = {}, 1
+  for _, sentence in ipairs(xin.text.sentences(text)) do
+    local first, last = text:find(sentence, from, true)
+    if not first then
+      return nil
+    end
+    if not M.find(sentence, kinds) then
+      kept[#kept + 1] = text:sub(from, last)
+    end
+    from = last + 1
+  end
+  local rest = table.concat(kept)
+  if not rest:find("%S") or M.find(rest, kinds) then
+    return nil
+  end
+  return rest
+end
+
 return M

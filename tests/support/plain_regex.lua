@@ -52,7 +52,7 @@ function Parser:take()
   return c
 end
 
-function Parser:single(test)
+local function single(test)
   return function(input, i, k)
     local c = input[i]
     return c and test(c) and k(i + 1)
@@ -62,11 +62,11 @@ end
 function Parser:literal(c)
   if self.caseless then
     local small = lower(c)
-    return self:single(function(x)
+    return single(function(x)
       return lower(x) == small
     end)
   end
-  return self:single(function(x)
+  return single(function(x)
     return x == c
   end)
 end
@@ -117,7 +117,7 @@ function Parser:class()
     end
     return false
   end
-  return self:single(function(c)
+  return single(function(c)
     return any(c) ~= negated
   end)
 end
@@ -139,7 +139,7 @@ function Parser:atom()
   elseif c == 91 then
     return self:class()
   elseif c == 46 then
-    return self:single(function(x)
+    return single(function(x)
       return x ~= 10
     end)
   elseif c == 94 then
@@ -154,7 +154,7 @@ function Parser:atom()
     local e = self:take()
     local set = escape_set(e)
     if set then
-      return self:single(set)
+      return single(set)
     end
     return self:literal(ESCAPES[utf8.char(e)] or e)
   end

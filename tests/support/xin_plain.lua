@@ -178,6 +178,14 @@ function text.language(s)
   return "und"
 end
 
+function text.sentences(s)
+  local sentences = {}
+  for sentence in s:gmatch("%s*([^.!?\n]+[.!?]*)") do
+    sentences[#sentences + 1] = sentence
+  end
+  return sentences
+end
+
 function text.clean(blocks)
   return blocks
 end
