@@ -49,12 +49,17 @@ static int
 child_limits(const struct process_limits *limits)
 {
 	rlim_t cpu = (rlim_t)((limits->cpu_ms + 999) / 1000);
+	rlim_t bytes = limits->file_bytes;
 	rlim_t files =
 	    limits->max_files != 0 ? limits->max_files : DEFAULT_FILES;
 
+#if defined(__SANITIZE_THREAD__)
+	/* A program under TSan writes a small file before main. */
+	if (bytes < (1 << 20))
+		bytes = 1 << 20;
+#endif
 	if (set_limit(RLIMIT_CORE, 0, 0) != 0 ||
-	    set_limit(RLIMIT_FSIZE, limits->file_bytes, limits->file_bytes) !=
-		0 ||
+	    set_limit(RLIMIT_FSIZE, bytes, bytes) != 0 ||
 	    set_limit(RLIMIT_NOFILE, files, files) != 0)
 		return -1;
 	if (cpu > 0 && set_limit(RLIMIT_CPU, cpu, cpu + 1) != 0)

@@ -403,5 +403,6 @@ main(int argc, char **argv)
 		fprintf(stderr, "%s\n", err_message());
 		return 1;
 	}
+	config_override(CFG_MAX_TEXT_BYTES, "1048576");
 	return fiber_group(tests, NULL, NULL);
 }
