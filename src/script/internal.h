@@ -11,6 +11,7 @@
 
 #include "base/ident.h"
 #include "base/task.h"
+#include "fiber/fiber.h"
 #include "script/generation.h"
 #include "script/host_call.h"
 #include "script/script.h"
@@ -75,6 +76,10 @@ struct script_state {
 	struct script_idle idle[STATE_IDLE_MAX];
 	unsigned idle_count;
 	uint64_t serials;
+	/* Runs that outlasted a slice take turns: one of a brand is runnable at
+	 * a time, so that many cannot crowd out the loop's other work. */
+	bool heavy_taken;
+	struct fiber_cond heavy;
 	unsigned loading; /* depth of module top levels */
 	size_t files;
 	json_t **fields; /* by file: declared fields, once asked for */
@@ -126,6 +131,7 @@ struct script_run {
 	struct script_held *held;
 	struct script_request *request; /* being waited for */
 	size_t used_before;
+	bool heavy; /* holds the state's turn */
 	unsigned log_lines;
 	bool missing; /* no such module or hook */
 	char where[96];

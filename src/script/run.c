@@ -158,24 +158,56 @@ do_request(struct script_run *run)
 	return OK;
 }
 
+static void
+pass_turn(struct script_run *run)
+{
+	if (!run->heavy)
+		return;
+	run->heavy = false;
+	run->state->heavy_taken = false;
+	fiber_cond_signal(&run->state->heavy);
+}
+
+/* After a slice: let the loop's others run, then the brand's other long runs,
+ * then go on. A signal that meets a deadline or a cancel is handed on. */
+static enum err_code
+give_way(struct script_run *run)
+{
+	struct script_state *state = run->state;
+	enum err_code rc;
+
+	metric_count(METRIC_SCRIPT_PREEMPTED, LABELS(run->session->brand), 1);
+	pass_turn(run);
+	rc = fiber_sleep(0);
+	while (rc == OK && state->heavy_taken)
+		rc = fiber_cond_wait(
+		    &state->heavy, run->session->wall_deadline_ms);
+	if (rc != OK) {
+		if (!state->heavy_taken)
+			fiber_cond_signal(&state->heavy);
+		return rc;
+	}
+	state->heavy_taken = true;
+	run->heavy = true;
+	return OK;
+}
+
 static enum err_code
 drive(struct script_run *run)
 {
-	const char *brand = run->session->brand;
-
 	for (;;) {
 		fiber_on_loop_stack(step, run);
 		if (run->killed != WANT_NOTHING || run->status != LUA_YIELD)
 			return OK;
 		switch (run->pass) {
 		case PASS_WAIT:
+			pass_turn(run);
 			TRY(do_request(run));
 			if (run->killed != WANT_NOTHING)
 				return OK;
 			break;
 		case PASS_GIVE_WAY:
-			metric_count(METRIC_SCRIPT_PREEMPTED, LABELS(brand), 1);
-			TRY(fiber_sleep(0));
+			TRY(give_way(run));
 			break;
 		default:
 			run->failed = true;
@@ -239,6 +271,7 @@ script__execute(struct script_session *session, struct script_run *run)
 	rc = run->killed == WANT_NOTHING ? drive(run) : OK;
 	if (rc == OK)
 		rc = verdict(run);
+	pass_turn(run);
 	free_held(run);
 	script__thread_give(run->state, run->top, run->top_ref,
 	    rc == OK && run->status == LUA_OK && !run->failed);

@@ -351,6 +351,59 @@ a_long_legal_computation_ends_right(void **state)
 	json_decref(out);
 }
 
+struct attacker {
+	struct script_generation *gen;
+	int *running;
+	enum err_code rc;
+};
+
+static void
+attacker_run(void *arg)
+{
+	struct attacker *attacker = arg;
+	struct script_budget budget = script_budget_default();
+	struct script_session *session = NULL;
+	json_t *args = json_array();
+	json_t *out = NULL;
+
+	budget.cpu_us = 50000;
+	attacker->rc =
+	    script_session_open("alpha", attacker->gen, &budget, &session);
+	if (attacker->rc == OK)
+		attacker->rc = script_call(
+		    session, SCRIPT_BRAND, "alpha", "route", args, &out);
+	json_decref(args);
+	script_session_close(session);
+	--*attacker->running;
+}
+
+static void
+eight_attackers_of_one_brand_take_turns(void **state)
+{
+	struct script_generation *gen = generation_of("brands/alpha.lua",
+	    "return {route = function() while true do end end}", NULL);
+	struct neighbour neighbour = { 0 };
+	struct attacker attackers[8];
+	int running = 8;
+
+	(void)state;
+	fiber_start(neighbour_run, &neighbour);
+	for (int i = 0; i < 8; i++) {
+		attackers[i] = (struct attacker){ gen, &running, OK };
+		fiber_start(attacker_run, &attackers[i]);
+	}
+	while (running > 0)
+		fiber_sleep(5);
+	neighbour.stop = true;
+	while (!neighbour.ended)
+		fiber_sleep(1);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(attackers[i].rc, ERR_SCRIPT_LIMIT);
+	print_message("eight attackers: neighbour waited %.1f ms at most\n",
+	    (double)neighbour.worst_us / 1e3);
+	script_generation_unref(gen);
+}
+
 static void
 a_deadline_ends_a_script(void **state)
 {
@@ -383,6 +436,7 @@ main(void)
 		cmocka_unit_test(addresses_never_show),
 		cmocka_unit_test(a_killed_call_leaves_its_state_usable),
 		cmocka_unit_test(a_long_legal_computation_ends_right),
+		cmocka_unit_test(eight_attackers_of_one_brand_take_turns),
 		cmocka_unit_test(a_deadline_ends_a_script),
 	};
 
