@@ -3,7 +3,13 @@
 #include "fiber_group.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/task.h"
+#include "fiber/loop.h"
 
 #include "script_fixture.h"
 
@@ -199,14 +205,104 @@ a_report_survives_the_pipe(void **state)
 	buf_done(&out);
 }
 
+/* ---- the check in a child: this binary is `xin check --packed -` too ---- */
+
+static struct script_generation *child_gen;
+static struct script_report child_report;
+
+static enum err_code
+child_check(void *arg)
+{
+	(void)arg;
+	return script_check(child_gen, &child_report);
+}
+
+static int
+child_main(void)
+{
+	struct buf data = { 0 };
+	struct buf out = { 0 };
+	char piece[4096];
+	size_t n;
+
+	while ((n = fread(piece, 1, sizeof(piece), stdin)) > 0)
+		buf_add(&data, piece, n);
+	if (script_generation_unpack(data.data, data.len, &child_gen) != OK)
+		return 2;
+	if (script_generation_file(child_gen, "lib/crash.lua") != NULL)
+		abort();
+	if (script_generation_file(child_gen, "lib/hang.lua") != NULL)
+		for (;;)
+			pause();
+	if (loops_start(1) != OK || loop_call(loop_at(0), child_check, NULL))
+		return 2;
+	script_report_json(&child_report, &out);
+	puts(buf_str(&out));
+	buf_done(&out);
+	buf_done(&data);
+	loops_stop(1000);
+	return child_report.count > 0;
+}
+
+static void
+a_child_reports_what_it_found(void **state)
+{
+	struct script_generation *good = set_with(NULL, NULL);
+	struct script_generation *bad =
+	    set_with("brands/alpha.lua", "local a = 1\n\nb = a\nreturn {}");
+	struct script_report report = { 0 };
+
+	(void)state;
+	assert_int_equal(
+	    script_check_in_child(good, deadline_in_ms(20000), &report), OK);
+	assert_int_equal(report.count, 0);
+	assert_int_equal(
+	    script_check_in_child(bad, deadline_in_ms(20000), &report), OK);
+	assert_int_equal(report.count, 1);
+	assert_string_equal(report.problems[0].file, "brands/alpha.lua");
+	assert_int_equal(report.problems[0].line, 3);
+	script_report_done(&report);
+	script_generation_unref(good);
+	script_generation_unref(bad);
+}
+
+static void
+a_child_that_dies_or_hangs_is_a_problem(void **state)
+{
+	struct script_generation *crash = generation_of("brands/alpha.lua",
+	    "return {}", "lib/crash.lua", "return {}", NULL);
+	struct script_generation *hang = generation_of(
+	    "brands/alpha.lua", "return {}", "lib/hang.lua", "return {}", NULL);
+	struct script_report report = { 0 };
+
+	(void)state;
+	assert_int_equal(
+	    script_check_in_child(crash, deadline_in_ms(20000), &report), OK);
+	assert_int_equal(report.count, 1);
+	assert_non_null(strstr(report.problems[0].message, "signal"));
+	script_report_done(&report);
+	assert_int_equal(
+	    script_check_in_child(hang, deadline_in_ms(300), &report), OK);
+	assert_int_equal(report.count, 1);
+	assert_non_null(strstr(report.problems[0].message, "did not end"));
+	script_report_done(&report);
+	script_generation_unref(crash);
+	script_generation_unref(hang);
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_good_set_has_no_problems),
 		cmocka_unit_test(each_problem_names_file_and_line),
 		cmocka_unit_test(a_report_survives_the_pipe),
+		cmocka_unit_test(a_child_reports_what_it_found),
+		cmocka_unit_test(a_child_that_dies_or_hangs_is_a_problem),
 	};
+
+	if (argc > 1 && strcmp(argv[1], "check") == 0)
+		return child_main();
 
 	return fiber_group(tests, NULL, NULL);
 }
