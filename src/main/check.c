@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "binding/binding.h"
 #include "fiber/fiber.h"
 #include "fiber/loop.h"
@@ -24,6 +25,7 @@ static struct {
 	bool json;
 	struct script_generation *gen;
 	struct script_report report;
+	char id[16];
 } check;
 
 static enum err_code
@@ -55,9 +57,14 @@ read_folder(void *arg)
 static enum err_code
 run(void *arg)
 {
+	enum err_code rc;
+
 	(void)arg;
 	TRY(pool_run(check.packed != NULL ? read_packed : read_folder, NULL));
-	return script_check(check.gen, &check.report);
+	rc = script_check(check.gen, &check.report);
+	str_copy(check.id, sizeof(check.id), script_generation_id(check.gen));
+	script_generation_unref(check.gen); /* its states live on this loop */
+	return rc;
 }
 
 static void
@@ -72,7 +79,7 @@ print_report(void)
 			    check.report.problems[i].message);
 		if (check.report.count == 0)
 			printf("ok: generation %s\n",
-			    script_generation_id(check.gen));
+			    check.id);
 		return;
 	}
 	buf_init(&out, 0);
@@ -105,6 +112,5 @@ command_check(int argc, char **argv)
 		code = check.report.count > 0;
 	}
 	script_report_done(&check.report);
-	script_generation_unref(check.gen);
 	return code;
 }

@@ -360,8 +360,10 @@ stop(void)
 		worker_stop(deadline_left_ms(until));
 	close_server(house.gateway_exporter, 0);
 	close_server(house.worker_exporter, 0);
-	if (house.scripts)
+	if (house.scripts) {
 		scripts_stop();
+		script_teardown();
+	}
 	if (house.loops)
 		loops_stop(deadline_left_ms(until));
 	kv_close(house.product.kv);

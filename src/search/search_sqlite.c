@@ -425,7 +425,8 @@ read_hits(sqlite3 *db, struct finding *find, double all_idf)
 	for (size_t i = 0; i < find->cap; i++)
 		if (find->table[i].chunk != 0)
 			find->table[n++] = find->table[i];
-	qsort(find->table, n, sizeof(*find->table), by_score);
+	if (n > 0)
+		qsort(find->table, n, sizeof(*find->table), by_score);
 	hits->items =
 	    mem_zero((size_t)find->query->top_k * sizeof(*hits->items));
 	for (size_t i = 0; i < n && hits->count < (size_t)find->query->top_k;
