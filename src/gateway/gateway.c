@@ -16,6 +16,9 @@ const struct http_route gateway_routes[] = {
 	{ 0 },
 };
 
+/* Of the one gateway that a process has; lives as long as the process. */
+static struct http_route *routes;
+
 static size_t
 count(const struct http_route *routes)
 {
@@ -33,7 +36,6 @@ gateway_open(struct product *product, const char *listen,
     struct http_server **server_out)
 {
 	size_t own = count(gateway_routes), n = own;
-	struct http_route *routes;
 	struct http_options options = {
 		.listen = listen,
 		.service = SERVICE_GATEWAY,
