@@ -17,7 +17,7 @@ const struct http_route gateway_routes[] = {
 };
 
 /* Of the one gateway that a process has; lives as long as the process. */
-static struct http_route *routes;
+static struct http_route *table;
 
 static size_t
 count(const struct http_route *routes)
@@ -45,11 +45,11 @@ gateway_open(struct product *product, const char *listen,
 
 	/* Lives as long as the server: to the end of the process. */
 	routes =
-	    mem_zero((own + (more ? count(more) : 0) + 1) * sizeof(*routes));
-	memcpy(routes, gateway_routes, own * sizeof(*routes));
+	    mem_zero((own + (more ? count(more) : 0) + 1) * sizeof(*table));
+	memcpy(routes, gateway_routes, own * sizeof(*table));
 	for (; more != NULL && more->template != NULL; more++)
 		if (strncmp(more->template, "/v1/", 4) == 0)
-			routes[n++] = *more;
-	options.routes = routes;
+			table[n++] = *more;
+	options.routes = table;
 	return http_server_open(&options, server_out);
 }
