@@ -43,10 +43,9 @@ gateway_open(struct product *product, const char *listen,
 		.before = before,
 	};
 
-	/* Lives as long as the server: to the end of the process. */
-	routes =
-	    mem_zero((own + (more ? count(more) : 0) + 1) * sizeof(*table));
-	memcpy(routes, gateway_routes, own * sizeof(*table));
+	mem_free(table);
+	table = mem_zero((own + (more ? count(more) : 0) + 1) * sizeof(*table));
+	memcpy(table, gateway_routes, own * sizeof(*table));
 	for (; more != NULL && more->template != NULL; more++)
 		if (strncmp(more->template, "/v1/", 4) == 0)
 			table[n++] = *more;
