@@ -122,7 +122,7 @@ on_timer(void *arg)
 			http__conn_close(conn);
 			return;
 		}
-		metric_count(METRIC_HTTP_REFUSED, LABELS("timeout"), 1);
+
 		conn->wait = WAIT_NOTHING;
 		http__refuse(
 		    conn->req, err_set(ERR_REQUEST_TIMEOUT,

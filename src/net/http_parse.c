@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "base/config.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -279,7 +280,10 @@ on_headers_complete(llhttp_t *parser)
 {
 	struct http_conn *conn = conn_of(parser);
 	struct http_request *req = conn->req;
-	enum err_code rc = accept_head(req, parser);
+	enum err_code rc;
+
+	req->began_us = clock_mono_us();
+	rc = accept_head(req, parser);
 
 	req->keep_alive = llhttp_should_keep_alive(parser) &&
 			  !atomic_load(&conn->listener->server->draining);

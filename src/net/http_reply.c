@@ -32,22 +32,38 @@ reason_of(int status)
 		return "Not Found";
 	case 405:
 		return "Method Not Allowed";
+	case 406:
+		return "Not Acceptable";
 	case 408:
 		return "Request Timeout";
 	case 409:
 		return "Conflict";
 	case 413:
 		return "Content Too Large";
+	case 414:
+		return "URI Too Long";
 	case 415:
 		return "Unsupported Media Type";
+	case 417:
+		return "Expectation Failed";
 	case 422:
 		return "Unprocessable Content";
 	case 429:
 		return "Too Many Requests";
+	case 431:
+		return "Request Header Fields Too Large";
+	case 499:
+		return "Client Closed Request";
 	case 500:
 		return "Internal Server Error";
+	case 502:
+		return "Bad Gateway";
 	case 503:
 		return "Service Unavailable";
+	case 504:
+		return "Gateway Timeout";
+	case 507:
+		return "Insufficient Storage";
 	default:
 		return "Status";
 	}
@@ -80,6 +96,14 @@ http_set_header(struct http_request *req, const char *name, const char *value)
 }
 
 static void
+add_line(struct buf *out, const char *name, const char *value)
+{
+	buf_adds(out, name);
+	buf_adds(out, value);
+	buf_adds(out, "\r\n");
+}
+
+static void
 write_head(struct http_request *req, int status, const char *content_type)
 {
 	const struct task *task = task_self();
@@ -87,12 +111,18 @@ write_head(struct http_request *req, int status, const char *content_type)
 
 	req->status = status;
 	req->replied = true;
-	buf_addf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nX-Request-ID: %s\r\n",
-	    status, reason_of(status), date_now(), task->request_id);
-	buf_addf(
-	    out, "traceparent: 00-%s-%s-01\r\n", task->trace_id, task->span_id);
+	buf_reserve(out, 512);
+	buf_addf(out, "HTTP/1.1 %d ", status);
+	add_line(out, "", reason_of(status));
+	add_line(out, "Date: ", date_now());
+	add_line(out, "X-Request-ID: ", task->request_id);
+	buf_adds(out, "traceparent: 00-");
+	buf_adds(out, task->trace_id);
+	buf_addc(out, '-');
+	buf_adds(out, task->span_id);
+	buf_adds(out, "-01\r\n");
 	if (content_type != NULL)
-		buf_addf(out, "Content-Type: %s\r\n", content_type);
+		add_line(out, "Content-Type: ", content_type);
 	buf_add(out, buf_str(&req->extra), req->extra.len);
 	if (atomic_load(&req->conn->listener->server->draining))
 		req->keep_alive = false;

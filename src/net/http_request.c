@@ -20,6 +20,7 @@
 #include "net/url.h"
 
 #define REQUEST_MEMORY ((size_t)4 << 20)
+#define TRACE_NOISE    ((size_t)24) /* bytes of a trace id and a span id */
 
 static const char *const method_names[] = { "GET", "HEAD", "POST", "PUT",
 	"DELETE", "OPTIONS", "PATCH" };
@@ -73,14 +74,29 @@ is_hex(const char *text, size_t len)
 	return !zero;
 }
 
+/* Trace ids are no secrets: drawn many at a time, because each call of the
+ * generator costs two system calls. */
+static const uint8_t *
+trace_noise(void)
+{
+	static _Thread_local uint8_t pool[TRACE_NOISE * 64];
+	static _Thread_local size_t left;
+
+	if (left == 0) {
+		crypto_random(pool, sizeof(pool));
+		left = sizeof(pool);
+	}
+	left -= TRACE_NOISE;
+	return pool + left;
+}
+
 /* W3C trace context: continue a valid parent, restart otherwise. */
 static void
 take_trace(const struct http_request *req, struct task *task)
 {
 	const char *parent = http_header(req, "traceparent");
-	uint8_t noise[24];
+	const uint8_t *noise = trace_noise();
 
-	crypto_random(noise, sizeof(noise));
 	crypto_hex(noise, 16, task->trace_id);
 	crypto_hex(noise + 16, 8, task->span_id);
 	if (parent == NULL || strlen(parent) < 55 || parent[2] != '-' ||
@@ -204,6 +220,8 @@ request_run(void *arg)
 	struct http_request *req = arg;
 	enum err_code rc;
 
+	task_self()->service = req->conn->listener->server->options.service;
+	task_self()->brand_id[0] = '\0';
 	take_identity(req, task_self());
 	metric_move(METRIC_HTTP_IN_FLIGHT, METRIC_NO_LABELS, 1);
 	rc = handle(req);
@@ -225,8 +243,10 @@ void
 http__request_start(struct http_request *req)
 {
 	req->started = true;
-	req->fiber = fiber_start_service(
-	    req->conn->listener->server->options.service, request_run, req);
+	/* Not fiber_start_service: its fresh id would be drawn for nothing when
+	 * the client sends its own. Started on the loop's own stack, the task
+	 * inherits nothing; by a fiber, take_identity replaces all of it. */
+	req->fiber = fiber_start(request_run, req);
 }
 
 void
@@ -244,6 +264,7 @@ http__refuse(struct http_request *req, enum err_code rc)
 	}
 	req->refused = rc;
 	err_save(&req->why);
+	metric_count(METRIC_HTTP_REFUSED, LABELS(err_name(rc)), 1);
 	http__conn_wait(req->conn, WAIT_NOTHING);
 	http__request_start(req);
 }

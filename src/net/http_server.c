@@ -198,7 +198,7 @@ drain_on_loop(void *arg)
 	for (conn = listener->conns; conn != NULL; conn = next) {
 		next = conn->next;
 		if (conn->req == NULL && conn->out.len == 0 &&
-		    !conn->write_busy)
+		    !conn->write_busy && !conn->lingering)
 			http__conn_close(conn);
 	}
 	return OK;
