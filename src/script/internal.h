@@ -138,6 +138,7 @@ struct script_run {
 	char error[1024];
 	int status; /* of the last resume */
 	bool failed;
+	enum err_code failure; /* with failed; OK = the script's own fault */
 };
 
 static inline struct script_state *

@@ -231,7 +231,8 @@ verdict(struct script_run *run)
 		    script__limit_text(run, text, sizeof(text)));
 	}
 	if (run->failed)
-		return err_set(ERR_SCRIPT, "%s", run->error);
+		return err_set(run->failure != OK ? run->failure : ERR_SCRIPT,
+		    "%s", run->error);
 	if (run->missing)
 		return err_set(
 		    ERR_NOT_FOUND, "%s has no %s", run->file, run->hook);
@@ -305,6 +306,21 @@ take_result(lua_State *lua, int index, bool skip_functions)
 	return NULL;
 }
 
+/* A channel's parse judges what somebody sent: these codes are the sender's
+ * mistake, to be answered as such. */
+static enum err_code
+take_code(lua_State *lua, int index, const struct script_run *run)
+{
+	enum err_code code = OK;
+
+	lua_pushliteral(lua, "code");
+	lua_rawget(lua, index);
+	if (run->kind == SCRIPT_CHANNEL && lua_type(lua, -1) == LUA_TSTRING)
+		code = err_from_name(lua_tostring(lua, -1));
+	lua_pop(lua, 1);
+	return code == ERR_INVALID || code == ERR_TOO_LARGE ? code : OK;
+}
+
 /* `nil, err`: a failure that the script reports. */
 static void
 take_reason(lua_State *lua, int index)
@@ -313,6 +329,7 @@ take_reason(lua_State *lua, int index)
 	const char *reason = NULL;
 
 	if (lua_type(lua, index) == LUA_TTABLE) {
+		run->failure = take_code(lua, index, run);
 		lua_pushliteral(lua, "reason");
 		lua_rawget(lua, index);
 		reason = lua_type(lua, -1) == LUA_TSTRING
@@ -324,8 +341,11 @@ take_reason(lua_State *lua, int index)
 	if (reason == NULL)
 		return;
 	run->failed = true;
-	snprintf(run->error, sizeof(run->error), "%s: %s: %.900s", run->file,
-	    run->hook, reason);
+	if (run->failure != OK)
+		snprintf(run->error, sizeof(run->error), "%.900s", reason);
+	else
+		snprintf(run->error, sizeof(run->error), "%s: %s: %.900s",
+		    run->file, run->hook, reason);
 }
 
 static int

@@ -108,7 +108,8 @@ uint64_t script_session_cpu_us(const struct script_session *session);
 
 /* Call module.hook(args...) of `kind`/`name`. `args` is an array (borrowed),
  * *result_out a new reference: the first result, json_null for nil.
- * `nil, err` from a script: ERR_SCRIPT with err.reason, *result_out unset.
+ * `nil, err` from a script: ERR_SCRIPT with err.reason, *result_out unset; from
+ * a channel with err.code invalid_request or too_large: that code.
  * ERR_NOT_FOUND: no such module or hook. ERR_SCRIPT: raised (file:line in the
  * sentence). ERR_SCRIPT_LIMIT: killed, the sentence names brand, hook, limit.
  * WAITS when the script's host calls wait. */

@@ -114,6 +114,29 @@ brands_route_in_their_own_voice(void **state)
 	}
 }
 
+/* What is wrong with a message is its sender's mistake, said in words. */
+static void
+a_bad_webhook_is_the_senders_mistake(void **state)
+{
+	struct script_session *session = session_of("default");
+	json_auto json_t *args = json_pack(
+	    "[{s:{s:s, s:{s:s}}}]", "body", "text", "hi", "user", "id", "u1");
+	json_t *out = NULL;
+
+	(void)state;
+	assert_int_equal(script_call(session, SCRIPT_CHANNEL, "webchat",
+			     "parse", args, &out),
+	    ERR_INVALID);
+	assert_string_equal(err_message(), "message_id is missing");
+	json_object_set_new(json_object_get(json_array_get(args, 0), "body"),
+	    "message_id", json_integer(7));
+	assert_int_equal(script_call(session, SCRIPT_CHANNEL, "webchat",
+			     "parse", args, &out),
+	    OK);
+	json_decref(out);
+	script_session_close(session);
+}
+
 /* ---- sets ---- */
 
 static struct buf data;
@@ -351,6 +374,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_shipped_scripts_pass_the_check),
 		cmocka_unit_test(brands_route_in_their_own_voice),
+		cmocka_unit_test(a_bad_webhook_is_the_senders_mistake),
 		cmocka_unit_test(
 		    most_injections_are_blocked_and_few_other_messages),
 		cmocka_unit_test(jailbreak_prompts_are_blocked),
