@@ -169,6 +169,16 @@ normalise(int32_t *cluster, size_t count, int32_t out[64])
 	return n < 0 ? 0 : (size_t)n;
 }
 
+/* Most code points have no form but their own. */
+static bool
+is_plain(int32_t cp)
+{
+	const utf8proc_property_t *p = utf8proc_get_property(cp);
+
+	return p->decomp_seqindex == UINT16_MAX &&
+	       p->casefold_seqindex == UINT16_MAX && p->combining_class == 0;
+}
+
 static void
 fold_cluster(struct text_folder *f)
 {
@@ -188,6 +198,9 @@ fold_cluster(struct text_folder *f)
 	if (count == 1 && cluster[0] < 0x80) {
 		cp = cluster[0];
 		out[0] = cp >= 'A' && cp <= 'Z' ? cp + 32 : cp;
+		n = 1;
+	} else if (count == 1 && is_plain(cluster[0])) {
+		out[0] = cluster[0];
 		n = 1;
 	} else {
 		n = normalise(cluster, count, out);

@@ -330,18 +330,40 @@ holds(const struct scan *scan, unsigned id, size_t start, size_t end)
 	       match__check(p->check, scan->view->text + start, end - start);
 }
 
+/* The leftmost start may lie before the real one ("12 4111 ..."): where a check
+ * fails, later places are tried, each at the edge of a group. */
+static bool
+find_start(const struct scan *scan, unsigned id, size_t *start, size_t end)
+{
+	const char *text = scan->view->text;
+	size_t at = *start;
+
+	if (holds(scan, id, at, end))
+		return true;
+	if (scan->set->patterns[id].check == NULL)
+		return false;
+	while (++at < end)
+		if ((text[at - 1] == ' ' || text[at - 1] == '-') &&
+		    holds(scan, id, at, end)) {
+			*start = at;
+			return true;
+		}
+	return false;
+}
+
 static int
 on_match(unsigned id, unsigned long long from, unsigned long long to,
     unsigned flags, void *arg)
 {
 	struct scan *scan = arg;
 	struct match_hit *last;
+	size_t start = (size_t)from;
 
 	(void)flags;
-	if (!holds(scan, id, (size_t)from, (size_t)to))
+	if (!find_start(scan, id, &start, (size_t)to))
 		return 0;
 	last = scan->count > 0 ? &scan->hits[scan->count - 1] : NULL;
-	if (last != NULL && last->pattern == id && last->start == from) {
+	if (last != NULL && last->pattern == id && last->start == start) {
 		last->end = (size_t)to; /* the same, longer */
 		return 0;
 	}
@@ -353,7 +375,7 @@ on_match(unsigned id, unsigned long long from, unsigned long long to,
 		    mem_resize(scan->hits, scan->cap * sizeof(*scan->hits));
 	}
 	scan->hits[scan->count++] = (struct match_hit){ id,
-		scan->set->patterns[id].name, (size_t)from, (size_t)to };
+		scan->set->patterns[id].name, start, (size_t)to };
 	return scan->first_only;
 }
 

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Confidence: a small logistic model over features that can be explained, whose
+ * weights were fitted on half of the questions of public sets and reported on
+ * the other half (docs/design/0003-ranking-and-no-answer.md has the recipe).
+ */
+#include <math.h>
+#include <string.h>
+
+#include "model/model_extract.h"
+
+/* In the order of model__features; the bias last. */
+static const double weights[MODEL_FEATURES + 1] = { 2, 2, 1, -1, -1, 0, 0, 0, 0,
+	-2 };
+
+/* The best window of a sentence and its neighbours, over the first passage. */
+static void
+windows(const struct model_reading *r, double *sentence_out, double *window_out,
+    bool *digits_out)
+{
+	double best = 0, wide = 0;
+	bool digits = false;
+
+	for (size_t i = 0; i < r->sentence_count; i++) {
+		const struct model_sentence *s = &r->sentences[i];
+		uint64_t around = s->terms;
+		double w = model__weight(r, s->terms);
+
+		if (s->passage != 0)
+			continue;
+		if (i > 0 && s[-1].passage == s->passage)
+			around |= s[-1].terms;
+		if (i + 1 < r->sentence_count && s[1].passage == s->passage)
+			around |= s[1].terms;
+		if (w > best) {
+			best = w;
+			digits = s->digits;
+		}
+		if (model__weight(r, around) > wide)
+			wide = model__weight(r, around);
+	}
+	*sentence_out = best;
+	*window_out = wide;
+	*digits_out = digits;
+}
+
+/* The rarest missing term and the missing numbers. */
+static void
+missing(const struct model_reading *r, double *rarest_out, double *numbers_out)
+{
+	double rarest = 0, top = 0;
+	bool numbers = false;
+
+	for (size_t i = 0; i < r->term_count; i++) {
+		bool found = r->passage_terms[0] >> i & 1;
+
+		if (r->idf[i] > top)
+			top = r->idf[i];
+		if (!found && r->idf[i] > rarest)
+			rarest = r->idf[i];
+		if (!found && r->numeric[i])
+			numbers = true;
+	}
+	*rarest_out = top > 0 ? rarest / top : 0;
+	*numbers_out = numbers;
+}
+
+void
+model__features(const struct model_request *request,
+    const struct model_reading *r, double f[MODEL_FEATURES])
+{
+	double first = request->passages[0].score;
+	double second =
+	    request->passage_count > 1 ? request->passages[1].score : 0;
+	uint64_t anywhere = 0;
+	bool digits;
+
+	for (size_t i = 0; i < r->passage_count; i++)
+		anywhere |= r->passage_terms[i];
+	f[0] = model__weight(r, r->passage_terms[0]);
+	windows(r, &f[1], &f[2], &digits);
+	missing(r, &f[3], &f[4]);
+	f[5] = first > 0 ? 1 - second / first : 0;
+	f[6] = r->total > 0 ? first / r->total : 0;
+	f[7] = model__weight(r, anywhere) - f[0];
+	f[8] = 1.0 / (double)(r->term_count > 0 ? r->term_count : 1);
+}
+
+double
+model__confidence(const double f[MODEL_FEATURES])
+{
+	double sum = weights[MODEL_FEATURES];
+
+	for (size_t i = 0; i < MODEL_FEATURES; i++)
+		sum += weights[i] * f[i];
+	return 1 / (1 + exp(-sum));
+}
