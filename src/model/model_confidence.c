@@ -9,9 +9,26 @@
 
 #include "model/model_extract.h"
 
+#define MARGIN_ENOUGH 0.5
+#define FEW_TERMS     ((size_t)4) /* short questions are not punished more */
+
 /* In the order of model__features; the bias last. */
-static const double weights[MODEL_FEATURES + 1] = { 2, 2, 1, -1, -1, 0, 0, 0, 0,
-	-2 };
+static const double weights[MODEL_FEATURES + 1] = {
+	0.989,  /* first passage's share of the question */
+	-0.215, /* best sentence's share */
+	0.529,  /* share of the best sentence with its neighbours */
+	0.311,  /* the rarest missing term */
+	-0.122, /* a number of the question is missing */
+	4.178,  /* the first passage's lead over the second */
+	0.184,  /* score for each unit of question */
+	-2.558, /* terms that only other passages have */
+	-4.187, /* few terms */
+	-0.95,
+};
+/* One sentence that has every informative term answers, however close the
+ * second passage is. */
+#define COMPLETE            0.99
+#define COMPLETE_CONFIDENCE 0.6
 
 /* The best window of a sentence and its neighbours, over the first passage. */
 static void
@@ -81,17 +98,23 @@ model__features(const struct model_request *request,
 	windows(r, &f[1], &f[2], &digits);
 	missing(r, &f[3], &f[4]);
 	f[5] = first > 0 ? 1 - second / first : 0;
+	if (f[5] > MARGIN_ENOUGH)
+		f[5] = MARGIN_ENOUGH;
 	f[6] = r->total > 0 ? first / r->total : 0;
 	f[7] = model__weight(r, anywhere) - f[0];
-	f[8] = 1.0 / (double)(r->term_count > 0 ? r->term_count : 1);
+	f[8] = 1.0 /
+	       (double)(r->term_count > FEW_TERMS ? r->term_count : FEW_TERMS);
 }
 
 double
 model__confidence(const double f[MODEL_FEATURES])
 {
-	double sum = weights[MODEL_FEATURES];
+	double sum = weights[MODEL_FEATURES], confidence;
 
 	for (size_t i = 0; i < MODEL_FEATURES; i++)
 		sum += weights[i] * f[i];
-	return 1 / (1 + exp(-sum));
+	confidence = 1 / (1 + exp(-sum));
+	if (f[1] >= COMPLETE && confidence < COMPLETE_CONFIDENCE)
+		return COMPLETE_CONFIDENCE;
+	return confidence;
 }

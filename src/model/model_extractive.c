@@ -1,164 +1,88 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The extractive answerer: the sentences of the retrieved passages that say
- * most of what the question asks, each with its passage. A sentence is worth
- * the idf of the question's terms in it, dampened by its length, and lifted by
- * its passage's rank. Below the confidence floor it says that it does not know.
+ * The extractive answerer: read the passages (model_read.c), be confident or
+ * decline (model_confidence.c), choose the best sentences and say them in the
+ * passages' order, each passage cited. Pure computation: equal requests give
+ * equal answers.
  */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/str.h"
 #include "model/model_backend.h"
+#include "model/model_extract.h"
 #include "text/text.h"
 
-#define SENTENCES_MAX      512
-#define TERMS_MAX          64
-#define PICKED_MAX         8
-#define SENTENCES_DEFAULT  3
-#define FLOOR_DEFAULT      0.45
-#define PASSAGES_READ      6
-#define SAME_SIMILARITY    0.8
-#define SENTENCE_BYTES_MAX ((size_t)700)
-
-struct sentence {
-	size_t passage;
-	size_t start, end;
-	uint64_t terms;  /* a bit for each of the question's terms */
-	double coverage; /* of the question, by idf: 0..1 */
-	double worth;
-};
-
-struct answering {
-	const struct model_request *request;
-	double all_idf;
-	struct sentence *list;
-	size_t count;
-	size_t passage; /* that is being read */
-	struct sentence *now;
-	size_t tokens;
-};
-
-static double
-idf_of(const struct answering *a, size_t term)
-{
-	return a->request->terms[term].idf;
-}
-
-static bool
-counts(const char *token)
-{
-	return !text_is_stop(token, strlen(token));
-}
-
-static bool
-mark_term(void *arg, const struct text_token *token)
-{
-	struct answering *a = arg;
-	size_t count = a->request->term_count;
-
-	a->tokens++;
-	for (size_t i = 0; i < count && i < TERMS_MAX; i++)
-		if (strcmp(a->request->terms[i].token, token->text) == 0 &&
-		    counts(token->text))
-			a->now->terms |= UINT64_C(1) << i;
-	return true;
-}
-
-static double
-covered(const struct answering *a, uint64_t terms)
-{
-	double sum = 0;
-
-	for (size_t i = 0; i < a->request->term_count && i < TERMS_MAX; i++)
-		if (terms >> i & 1)
-			sum += idf_of(a, i);
-	return a->all_idf > 0 ? sum / a->all_idf : 0;
-}
-
-static bool
-take_sentence(void *arg, size_t start, size_t end)
-{
-	struct answering *a = arg;
-	const struct model_passage *passage = &a->request->passages[a->passage];
-	struct sentence *sentence = &a->list[a->count];
-
-	if (end - start > SENTENCE_BYTES_MAX)
-		end = start + SENTENCE_BYTES_MAX;
-	while (end > start && (passage->text[end] & 0xc0) == 0x80)
-		end--; /* not inside a character */
-	*sentence = (struct sentence){ a->passage, start, end, 0, 0, 0 };
-	a->now = sentence;
-	a->tokens = 0;
-	text_tokens(passage->text + start, end - start, mark_term, a);
-	sentence->coverage = covered(a, sentence->terms);
-	if (a->tokens >= 2 && sentence->terms != 0)
-		a->count++;
-	sentence->worth = sentence->coverage *
-			  (1 / (1 + 0.15 * (double)a->passage)) /
-			  (1 + 0.004 * (double)a->tokens);
-	return a->count < SENTENCES_MAX;
-}
+#define SENTENCES_DEFAULT 3
+#define SENTENCES_MAX     8
+#define SENTENCE_LENGTH   600 /* code points; longer ones are cut */
+#define FLOOR_DEFAULT     0.5
+#define REDUNDANT         0.6
+#define WORTH             0.6 /* of the best sentence's score */
 
 static int
-by_worth(const void *a, const void *b)
+by_score(const void *a, const void *b)
 {
-	const struct sentence *x = a, *y = b;
+	const struct model_sentence *x = a, *y = b;
 
-	if (x->worth != y->worth)
-		return x->worth < y->worth ? 1 : -1;
+	if (x->score != y->score)
+		return x->score > y->score ? -1 : 1;
 	if (x->passage != y->passage)
-		return x->passage > y->passage ? 1 : -1;
-	return (x->start > y->start) - (x->start < y->start);
+		return x->passage < y->passage ? -1 : 1;
+	return x->start < y->start ? -1 : x->start > y->start;
 }
 
 static int
 by_place(const void *a, const void *b)
 {
-	const struct sentence *x = a, *y = b;
+	const struct model_sentence *x = a, *y = b;
 
 	if (x->passage != y->passage)
-		return x->passage > y->passage ? 1 : -1;
-	return (x->start > y->start) - (x->start < y->start);
-}
-
-static const char *
-text_of(const struct answering *a, const struct sentence *s)
-{
-	return a->request->passages[s->passage].text + s->start;
+		return x->passage < y->passage ? -1 : 1;
+	return x->start < y->start ? -1 : x->start > y->start;
 }
 
 static bool
-says_the_same(const struct answering *a, const struct sentence *picked,
-    size_t count, const struct sentence *s)
+is_redundant(const struct model_request *request,
+    const struct model_sentence *chosen, size_t count,
+    const struct model_sentence *s)
 {
-	for (size_t i = 0; i < count; i++)
-		if (text_similarity(text_of(a, &picked[i]),
-			picked[i].end - picked[i].start, text_of(a, s),
-			s->end - s->start) > SAME_SIMILARITY)
+	const char *text = request->passages[s->passage].text + s->start;
+
+	for (size_t i = 0; i < count; i++) {
+		const char *other =
+		    request->passages[chosen[i].passage].text + chosen[i].start;
+
+		if (text_similarity(text, s->end - s->start, other,
+			chosen[i].end - chosen[i].start) > REDUNDANT)
 			return true;
+	}
 	return false;
 }
 
-/* The best, and further ones that are close to it and say something else. */
 static size_t
-pick(struct answering *a, struct sentence *picked)
+choose(const struct model_request *request, struct model_reading *reading,
+    struct model_sentence chosen[SENTENCES_MAX])
 {
-	int max = a->request->max_sentences;
+	size_t max = request->max_sentences > 0 ? (size_t)request->max_sentences
+						: SENTENCES_DEFAULT;
 	size_t count = 0;
 
-	if (max < 1 || max > PICKED_MAX)
-		max = SENTENCES_DEFAULT;
-	qsort(a->list, a->count, sizeof(*a->list), by_worth);
-	for (size_t i = 0; i < a->count && count < (size_t)max; i++) {
-		if (count > 0 && a->list[i].worth < 0.6 * picked[0].worth)
-			break;
-		if (!says_the_same(a, picked, count, &a->list[i]))
-			picked[count++] = a->list[i];
+	if (max > SENTENCES_MAX)
+		max = SENTENCES_MAX;
+	qsort(reading->sentences, reading->sentence_count,
+	    sizeof(*reading->sentences), by_score);
+	for (size_t i = 0; i < reading->sentence_count && count < max; i++) {
+		const struct model_sentence *s = &reading->sentences[i];
+
+		if (s->terms == 0 ||
+		    s->score < WORTH * reading->sentences[0].score)
+			continue;
+		if (!is_redundant(request, chosen, count, s))
+			chosen[count++] = *s;
 	}
-	qsort(picked, count, sizeof(*picked), by_place);
+	qsort(chosen, count, sizeof(*chosen), by_place);
 	return count;
 }
 
@@ -168,71 +92,57 @@ cite(struct model_reply *reply, size_t passage)
 	for (size_t i = 0; i < reply->cited_count; i++)
 		if (reply->cited[i] == passage)
 			return;
-	if (reply->cited_count < sizeof(reply->cited) / sizeof(*reply->cited))
-		reply->cited[reply->cited_count++] = passage;
+	reply->cited[reply->cited_count++] = passage;
 }
 
 static void
-write_answer(const struct answering *a, const struct sentence *picked,
-    size_t count, size_t best, struct model_reply *reply)
+say(const struct model_request *request, const struct model_sentence *chosen,
+    size_t count, struct model_reply *reply)
 {
-	cite(reply, best);
 	for (size_t i = 0; i < count; i++) {
-		const char *text = text_of(a, &picked[i]);
-		size_t len = picked[i].end - picked[i].start;
+		const struct model_sentence *s = &chosen[i];
+		const char *text =
+		    request->passages[s->passage].text + s->start;
+		size_t len = s->end - s->start;
+		size_t cut = text_offset(text, len, SENTENCE_LENGTH);
 
-		while (
-		    len > 0 && (text[len - 1] == ' ' || text[len - 1] == '\n'))
-			len--;
 		if (i > 0)
 			buf_addc(&reply->text, ' ');
-		for (size_t k = 0; k < len; k++)
-			buf_addc(&reply->text, text[k] == '\n' ? ' ' : text[k]);
-		cite(reply, picked[i].passage);
+		buf_add(&reply->text, text, cut);
+		if (cut < len)
+			buf_adds(&reply->text, "\xE2\x80\xA6");
+		cite(reply, s->passage);
 	}
-}
-
-/* How sure: what the best sentence says of the question, and what its passage
- * says around it. */
-static double
-confidence_of(const struct answering *a, const struct sentence *best)
-{
-	double around = a->request->passages[best->passage].coverage;
-
-	return 0.5 * best->coverage + 0.5 * (around < 1 ? around : 1);
 }
 
 static enum err_code
 extractive_answer(struct model *model, const struct model_request *request,
     uint64_t deadline_ms, struct model_reply *reply)
 {
-	struct answering a = { .request = request };
-	struct sentence picked[PICKED_MAX];
-	double floor = request->confidence_floor >= 0
-			   ? request->confidence_floor
-			   : FLOOR_DEFAULT;
-	size_t count;
+	struct model_sentence chosen[SENTENCES_MAX];
+	double features[MODEL_FEATURES];
+	double floor = request->confidence_floor < 0
+			   ? FLOOR_DEFAULT
+			   : request->confidence_floor;
+	struct model_reading reading;
+	size_t count = 0;
 
 	(void)model;
 	(void)deadline_ms; /* bounded by the passages' sizes */
-	a.list = mem_zero((SENTENCES_MAX + 1) * sizeof(*a.list));
-	for (size_t i = 0; i < request->term_count && i < TERMS_MAX; i++)
-		if (counts(request->terms[i].token))
-			a.all_idf += idf_of(&a, i);
-	for (; a.passage < request->passage_count && a.passage < PASSAGES_READ;
-	     a.passage++)
-		text_sentences(request->passages[a.passage].text,
-		    request->passages[a.passage].len, take_sentence, &a);
-	count = pick(&a, picked);
-	if (count > 0)
-		reply->confidence = confidence_of(&a, &a.list[0]);
-	reply->answered = count > 0 && reply->confidence >= floor;
+	model__read(request, &reading);
+	if (reading.sentence_count > 0 && reading.term_count > 0) {
+		model__features(request, &reading, features);
+		reply->confidence = model__confidence(features);
+	}
+	if (reply->confidence > 0 && reply->confidence >= floor)
+		count = choose(request, &reading, chosen);
+	reply->answered = count > 0;
 	if (reply->answered)
-		write_answer(&a, picked, count, a.list[0].passage, reply);
-	else
+		say(request, chosen, count, reply);
+	else if (request->no_answer != NULL)
 		buf_adds(&reply->text, request->no_answer);
+	model__reading_done(&reading);
 	str_copy(reply->finish_reason, sizeof(reply->finish_reason), "stop");
-	mem_free(a.list);
 	return OK;
 }
 

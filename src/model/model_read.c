@@ -10,6 +10,10 @@
 #include "model/model_extract.h"
 #include "text/text.h"
 
+/* With a handful of chunks the idf of a term that is found is near zero and
+ * that of one that is not is large; the damping keeps found terms worth
+ * something and hardly changes anything among thousands of chunks. */
+#define DAMPING        1.0
 #define NEIGHBOURS     0.3
 #define BY_PASSAGE     0.5
 #define FIRST_SENTENCE 0.05
@@ -24,6 +28,7 @@ add_informative(
 		if (strcmp(r->tokens[i], token) == 0)
 			return;
 	r->numeric[r->term_count] = token[0] >= '0' && token[0] <= '9';
+	idf += DAMPING;
 	r->idf[r->term_count] = idf;
 	r->tokens[r->term_count++] = mem_strndup(token, len);
 	r->total += idf;
