@@ -208,11 +208,22 @@ http_replied(const struct http_request *req)
 enum err_code
 http__space(struct http_conn *conn)
 {
+	uv_stream_t *stream = (uv_stream_t *)&conn->tcp;
+
 	while (
 	    !conn->gone && conn->out.len + conn->writing.len > HTTP_OUT_BYTES) {
+		size_t left = uv_stream_get_write_queue_size(stream);
+		enum err_code rc;
+
 		http__conn_flush_later(conn);
-		TRY(fiber_cond_wait(
-		    &conn->drained, deadline_in_ms(HTTP_WRITE_MS)));
+		rc = fiber_cond_wait(
+		    &conn->drained, deadline_in_ms(HTTP_WRITE_MS));
+		/* Slow is allowed, standing still is not. */
+		if (rc == ERR_DEADLINE && !conn->gone &&
+		    uv_stream_get_write_queue_size(stream) < left &&
+		    deadline_left_ms(task_self()->deadline_ms) > 0)
+			continue;
+		TRY(rc);
 	}
 	if (conn->gone)
 		return err_set(ERR_CANCELLED, "the client went away");

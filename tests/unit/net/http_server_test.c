@@ -140,6 +140,15 @@ show(struct http_request *req, void *arg)
 }
 
 static enum err_code
+who(struct http_request *req, void *arg)
+{
+	const char *peer = http_peer(req);
+
+	(void)arg;
+	return http_reply(req, 200, "text/plain", peer, strlen(peer));
+}
+
+static enum err_code
 silent(struct http_request *req, void *arg)
 {
 	(void)req;
@@ -165,6 +174,7 @@ static const struct http_route routes[] = {
 	{ HTTP_M_GET, "/flood", HTTP_BODY_NONE, flood },
 	{ HTTP_M_GET, "/patient", HTTP_BODY_NONE, patient },
 	{ HTTP_M_GET, "/silent", HTTP_BODY_NONE, silent },
+	{ HTTP_M_GET, "/who", HTTP_BODY_NONE, who },
 	{ HTTP_M_GET, "/refused", HTTP_BODY_NONE, refused_inside },
 	{ HTTP_M_GET, "/x/{id}/knowledge:retry", HTTP_BODY_NONE, show },
 	{ HTTP_M_GET, "/x/{id}", HTTP_BODY_NONE, show },
@@ -695,6 +705,25 @@ a_taken_port_is_a_conflict(void **state)
 }
 
 static void
+only_trusted_proxies_name_the_client(void **state)
+{
+	static const char send[] =
+	    "GET /who HTTP/1.1\r\n" H
+	    "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n";
+	struct buf seen;
+
+	(void)state;
+	http_peer_exchange(send, sizeof(send) - 1, &seen);
+	assert_non_null(strstr(buf_str(&seen), "\r\n\r\n127.0.0.1"));
+	buf_done(&seen);
+	config_override(CFG_TRUSTED_PROXIES, "10.0.0.1, 127.0.0.1");
+	http_peer_exchange(send, sizeof(send) - 1, &seen);
+	config_override(CFG_TRUSTED_PROXIES, "");
+	assert_non_null(strstr(buf_str(&seen), "\r\n\r\n9.9.9.9"));
+	buf_done(&seen);
+}
+
+static void
 requests_are_counted_by_template(void **state)
 {
 	static const char send[] = "GET /x/1 HTTP/1.1\r\n" H "\r\n";
@@ -796,6 +825,7 @@ main(void)
 		cmocka_unit_test(a_head_or_body_that_does_not_come_is_408),
 		cmocka_unit_test(over_the_ceiling_connections_are_told_so),
 		cmocka_unit_test(a_taken_port_is_a_conflict),
+		cmocka_unit_test(only_trusted_proxies_name_the_client),
 		cmocka_unit_test(requests_are_counted_by_template),
 	};
 	const struct CMUnitTest alone[] = {
