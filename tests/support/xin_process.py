@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real binary under test, for the Python suites: own folders, own ports."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = ROOT / os.environ.get("XIN_BINARY", "build/xin")
+# Loopback without a proxy, whatever the environment says.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Xin:
+    def __init__(self):
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="xin-test-"))
+        shutil.copytree(ROOT / "lua", self.home / "lua")
+        self.process = None
+        self.url = None
+        self.logs = []
+
+    def start(self, wait=30, **settings):
+        environment = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
+        }
+        environment |= {
+            "XIN_DATA_DIR": str(self.home / "data"),
+            "XIN_LUA_DIR": str(self.home / "lua"),
+            "XIN_ORCHESTRATOR_LISTEN": "127.0.0.1:0",
+            "XIN_GATEWAY_LISTEN": "127.0.0.1:0",
+            "GATEWAY_METRICS_HOST": "127.0.0.1",
+            "INGEST_METRICS_HOST": "127.0.0.1",
+            "GATEWAY_METRICS_PORT": "0",
+            "INGEST_METRICS_PORT": "0",
+        }
+        environment |= settings
+        self.url = None
+        self.process = subprocess.Popen(
+            [str(BINARY), "serve"], env=environment, cwd=self.home, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        until = time.monotonic() + wait
+        while time.monotonic() < until and self.process.poll() is None:
+            if self.url and self._healthy():
+                return self
+            time.sleep(0.05)
+        if self.process.poll() is not None:
+            return self  # it died at once: a fault point may want that
+        raise AssertionError("xin serve did not get ready: " + "".join(self.logs[-20:]))
+
+    def _read(self, process):
+        for line in process.stdout:
+            self.logs.append(line)
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if (event.get("event") == "http.listening" and process is self.process
+                    and event.get("for") == "xin-orchestrator"):
+                self.url = f"http://127.0.0.1:{event['port']}"
+
+    def _healthy(self):
+        try:
+            return self.ask("GET", "/health")[0] == 200
+        except OSError:
+            return False
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        if self.process:
+            self.process.wait()
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def ask(self, method, path, body=None, headers=None, timeout=30):
+        headers = dict(headers or {})
+        data = body
+        if isinstance(body, (dict, list)):
+            data = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        try:
+            with OPENER.open(request, timeout=timeout) as response:
+                return response.status, self._json(response.read())
+        except urllib.error.HTTPError as error:
+            return error.code, self._json(error.read())
+
+    @staticmethod
+    def _json(raw):
+        try:
+            return json.loads(raw)
+        except ValueError:
+            return raw
+
+    def upload(self, brand, name, text, timeout=30):
+        edge = uuid.uuid4().hex
+        body = (f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+                f"Content-Type: text/markdown\r\n\r\n{text}\r\n--{edge}--\r\n").encode()
+        return self.ask("POST", f"/v1/brands/{brand}/knowledge", body,
+                        {"Content-Type": f"multipart/form-data; boundary={edge}"}, timeout)
