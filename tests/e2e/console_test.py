@@ -39,6 +39,9 @@ class Console(unittest.TestCase):
         cls.browser.close()
         cls.xin.stop()
 
+    def tearDown(self):
+        self.assertIsNone(self.xin.last_words(), self.xin.last_words())
+
     def picture(self, name):
         if PICTURES:
             self.browser.picture(f"{PICTURES}/{name}.png")
@@ -62,8 +65,8 @@ class Console(unittest.TestCase):
         self.browser.wait(
             f"{name} to be ready",
             "return [...document.querySelectorAll('#source-list li')].some(li =>"
-            " li.dataset.status === 'ready' && li.textContent.includes(arguments[0]))",
-            text.split("\n")[0].lstrip("# "))
+            " li.dataset.status === 'ready' && (li.textContent.includes(arguments[0]) || li.textContent.includes(arguments[1])))",
+            text.split("\n")[0].lstrip("# "), name)
 
     def test_1_a_document_becomes_ready_and_is_cited(self):
         self.pick("default")

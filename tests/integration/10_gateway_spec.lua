@@ -67,9 +67,9 @@ describe("gateway", function()
 
   it("gives a duplicate the first answer while the first still runs", function()
     local body = xin.json.encode(message("d2"))
-    local command = ("curl -s --noproxy '*' -X POST http://127.0.0.1:%d/webchat/webhook -H 'Content-Type: application/json'"
+    local command = ("curl -s -w '\\n' --noproxy '*' -X POST http://127.0.0.1:%d/webchat/webhook -H 'Content-Type: application/json'"
       .. " -H 'X-Signature: %s' -d '%s'"):format(server.ports.gateway, xin.sign("dev-web", body), body)
-    local text = xin.shell(("for i in 1 2 3 4 5 6; do (%s; echo) & done; wait"):format(command))
+    local text = xin.shell(("for i in 1 2 3 4 5 6; do %s & done; wait"):format(command))
     local turns, firsts, count = {}, 0, 0
     for line in text:gmatch("[^\n]+") do
       local answer = assert(xin.json.decode(line), line)

@@ -45,7 +45,7 @@ class Xin:
         self.url = None
         self.process = subprocess.Popen(
             [str(BINARY), "serve"], env=environment, cwd=self.home, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            stdout=subprocess.PIPE, stderr=open(self.home / "stderr", "a"))
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         until = time.monotonic() + wait
         while time.monotonic() < until and self.process.poll() is None:
@@ -72,6 +72,14 @@ class Xin:
             return self.ask("GET", "/health")[0] == 200
         except OSError:
             return False
+
+    def last_words(self):
+        """What the process said before it ended by itself, or None while it runs."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        said = (self.home / "stderr").read_text() + "".join(self.logs[-5:])
+        return f"xin serve ended by itself ({code}): {said}"
 
     def kill(self):
         if self.process and self.process.poll() is None:
