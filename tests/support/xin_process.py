@@ -43,9 +43,10 @@ class Xin:
         }
         environment |= settings
         self.url = None
-        self.process = subprocess.Popen(
-            [str(BINARY), "serve"], env=environment, cwd=self.home, text=True,
-            stdout=subprocess.PIPE, stderr=open(self.home / "stderr", "a"))
+        with open(self.home / "stderr", "a") as stderr:
+            self.process = subprocess.Popen(
+                [str(BINARY), "serve"], env=environment, cwd=self.home, text=True,
+                stdout=subprocess.PIPE, stderr=stderr)
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         until = time.monotonic() + wait
         while time.monotonic() < until and self.process.poll() is None:
