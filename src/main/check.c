@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "binding/binding.h"
@@ -103,6 +104,7 @@ command_check(int argc, char **argv)
 	check.folder = count == 1 ? argv[0] : "lua";
 	if (!command_setup())
 		return 2;
+	log_setup(2, LOG_LEVEL_ERROR, true); /* slow is no problem here */
 	if (check.patterns != NULL && match_cache_open(check.patterns) != OK)
 		return command_fail(ERR_IO);
 	script_setup(binding_open);
