@@ -177,6 +177,10 @@ written(struct http_conn *conn)
 		http__conn_wait(
 		    conn, conn->req == NULL ? WAIT_IDLE : WAIT_NOTHING);
 	fiber_cond_broadcast(&conn->drained);
+	if (conn->req == NULL && conn->out.len == 0) {
+		buf_done(&conn->out); /* an idle connection holds no memory */
+		buf_done(&conn->writing);
+	}
 	if (conn->out.len > 0)
 		http__conn_flush_later(conn);
 	else if (conn->close_after && conn->req == NULL && !conn->lingering)
@@ -319,8 +323,11 @@ on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *piece)
 		http__conn_close(conn);
 		return;
 	}
-	if (n == 0)
+	if (n == 0) {
+		if (conn->in.len == 0)
+			buf_done(&conn->in);
 		return;
+	}
 	if (conn->lingering) {
 		conn->lingered += (size_t)n;
 		if (conn->lingered > HTTP_LINGER_BYTES)
@@ -384,6 +391,8 @@ next_request(struct http_conn *conn)
 	conn->held = false;
 	http__conn_wait(conn, conn->write_busy ? WAIT_WRITE : WAIT_IDLE);
 	http__parse(conn);
+	if (conn->in.len == 0)
+		buf_done(&conn->in);
 	if (conn->req == NULL && conn->eof) {
 		conn->close_after = true;
 		if (conn->out.len == 0 && !conn->write_busy)
