@@ -382,7 +382,8 @@ run_questions(
 	mem_free(folder);
 }
 
-/* Hits by source: the sum of its chunks' scores. */
+/* Hits by source: its best chunk counts. (The sum favours long documents:
+ * nDCG@10 0.54 instead of 0.70 on SciFact.) */
 struct by_source {
 	const char *id;
 	double score;
@@ -409,8 +410,8 @@ sources_of(const struct search_hits *hits, struct by_source out[DEEP_K])
 				break;
 		if (k == count)
 			out[count++] =
-			    (struct by_source){ hits->items[i].source_id, 0 };
-		out[k].score += hits->items[i].score;
+			    (struct by_source){ hits->items[i].source_id,
+				    hits->items[i].score };
 	}
 	qsort(out, count, sizeof(*out), compare_sources);
 	return count;
