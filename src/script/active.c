@@ -167,7 +167,7 @@ static enum err_code
 drop_here(void *arg)
 {
 	(void)arg;
-	script__states_drop_all();
+	script__states_drop(NULL);
 	return OK;
 }
 

@@ -488,30 +488,40 @@ check_file(struct script_generation *gen, const struct script_file *file,
 	return rc == ERR_CANCELLED || rc == ERR_DEADLINE ? rc : OK;
 }
 
+static enum err_code
+check_files(struct script_generation *gen, struct script_report *report)
+{
+	for (size_t i = 0; i < gen->count; i++) {
+		const struct script_file *file = &gen->files[i];
+		const struct script_chunk *chunk = &gen->chunks[i];
+		size_t before = report->count;
+
+		if (str_ends(file->name, "_spec.lua"))
+			continue;
+		if (chunk->error != NULL)
+			problem_from(gen, report, file, chunk->error);
+		else
+			script__scan(file->name, chunk->code, chunk->len,
+			    script__is_global, report);
+		if (report->count == before)
+			TRY(check_file(gen, file, report));
+	}
+	return OK;
+}
+
 enum err_code
 script_check(struct script_generation *gen, struct script_report *report_out)
 {
 	size_t brands = 0;
+	enum err_code rc;
 
 	script__generation_compile(gen);
-	for (size_t i = 0; i < gen->count; i++) {
-		const struct script_file *file = &gen->files[i];
-		const struct script_chunk *chunk = &gen->chunks[i];
-		size_t before = report_out->count;
-
-		if (str_ends(file->name, "_spec.lua"))
-			continue;
-		brands += str_starts(file->name, "brands/");
-		if (chunk->error != NULL)
-			problem_from(gen, report_out, file, chunk->error);
-		else
-			script__scan(file->name, chunk->code, chunk->len,
-			    script__is_global, report_out);
-		if (report_out->count == before)
-			TRY(check_file(gen, file, report_out));
-	}
+	for (size_t i = 0; i < gen->count; i++)
+		brands += str_starts(gen->files[i].name, "brands/");
 	if (brands == 0)
 		script_report_add(report_out, "brands", 1,
 		    "there is no brand: brands/<name>.lua is missing");
-	return OK;
+	rc = check_files(gen, report_out);
+	script__states_drop(gen); /* whoever checks may stop its loops next */
+	return rc;
 }

@@ -216,7 +216,8 @@ script__tick(lua_State *lua, uint64_t *steps)
 enum err_code script__state_get(struct script_generation *gen,
     const char *brand, struct script_state **state_out);
 void script__state_put(struct script_state *state);
-void script__states_drop_all(void);
+/* Close this loop's idle states of a generation; NULL = of all. */
+void script__states_drop(const struct script_generation *gen);
 lua_State *script__thread_take(struct script_state *state, int *ref_out);
 void script__thread_give(
     struct script_state *state, lua_State *co, int ref, bool clean);

@@ -240,9 +240,9 @@ drop_states(const struct script_generation *gen)
 }
 
 void
-script__states_drop_all(void)
+script__states_drop(const struct script_generation *gen)
 {
-	drop_states(NULL);
+	drop_states(gen);
 }
 
 static void

@@ -440,5 +440,12 @@ main(void)
 		cmocka_unit_test(a_deadline_ends_a_script),
 	};
 
+#ifdef __SANITIZE_THREAD__
+	/* ThreadSanitizer hands signals over at intercepted calls only: a loop
+	 * without any would never be ended. reload_test covers kills there. */
+	print_message("SKIP attack_test: not under ThreadSanitizer\n");
+	(void)tests;
+	return 0;
+#endif
 	return fiber_group(tests, NULL, NULL);
 }

@@ -241,7 +241,10 @@ child_main(void)
 	buf_done(&out);
 	buf_done(&data);
 	loops_stop(1000);
-	return child_report.count > 0;
+	n = child_report.count;
+	script_report_done(&child_report);
+	script_generation_unref(child_gen);
+	return n > 0;
 }
 
 static void
@@ -255,6 +258,8 @@ a_child_reports_what_it_found(void **state)
 	(void)state;
 	assert_int_equal(
 	    script_check_in_child(good, deadline_in_ms(20000), &report), OK);
+	for (size_t i = 0; i < report.count; i++)
+		print_message("%s\n", report.problems[i].message);
 	assert_int_equal(report.count, 0);
 	assert_int_equal(
 	    script_check_in_child(bad, deadline_in_ms(20000), &report), OK);
