@@ -260,8 +260,15 @@ script__memory_end(struct script_run *run)
 #ifndef XIN_NO_SCRIPT_LIMITS
 	struct script_state *state = run->state;
 
-	if (state->used > run->used_before)
-		run->session->grown += state->used - run->used_before;
+	size_t *grown = &run->session->grown;
+	size_t freed;
+
+	if (state->used >= run->used_before) {
+		*grown += state->used - run->used_before;
+	} else {
+		freed = run->used_before - state->used;
+		*grown -= freed < *grown ? freed : *grown;
+	}
 	state->limit = state->ceiling;
 #else
 	(void)run;
