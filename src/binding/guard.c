@@ -2,7 +2,9 @@
 /*
  * xin.guard: the brand's guardrails of stage "document" for pipeline steps,
  * over one text or over every chunk. While the step's coroutine waits, the
- * guards run in the same session, under the same budget.
+ * guards run in sessions of their own on the same generation: each batch of
+ * chunks gets the budget of a turn, so that a long document costs the step
+ * nothing, and a guard that is slow on a few chunks is ended all the same.
  */
 #include "guard/guard.h"
 
@@ -12,8 +14,8 @@
 #include "binding/internal.h"
 #include "fiber/fiber.h"
 
-#define LEDGER_MAX  200 /* verdicts kept for people to read */
-#define MOVED_EVERY 64  /* chunks between two looks at the lease */
+#define LEDGER_MAX 200 /* verdicts kept for people to read */
+#define BATCH      64  /* chunks between two looks at the lease */
 
 /* Verdicts other than "allow", with the chunk's number. */
 static void
@@ -55,6 +57,13 @@ guard_one(struct binding_job *job, struct script_session *session,
 	return OK;
 }
 
+static enum err_code
+open_guards(struct script_session *outer, struct script_session **session_out)
+{
+	return script_session_open(script_session_brand(outer),
+	    script_session_generation(outer), NULL, session_out);
+}
+
 /* ---- check ---- */
 
 struct check_request {
@@ -69,9 +78,14 @@ static enum err_code
 check_run(struct script_request *base, struct script_session *session)
 {
 	struct check_request *request = (struct check_request *)base;
+	struct script_session *guards;
+	enum err_code rc;
 
-	return guard_one(request->job, session, request->text, request->len, -1,
+	TRY(open_guards(session, &guards));
+	rc = guard_one(request->job, guards, request->text, request->len, -1,
 	    &request->result);
+	script_session_close(guards);
+	return rc;
 }
 
 static int
@@ -160,20 +174,38 @@ guard_chunk(
 }
 
 static enum err_code
-guard_all(struct chunks_request *request, struct script_session *session)
+guard_batch(struct chunks_request *request, struct script_session *session,
+    size_t from, size_t to)
 {
-	struct binding_job *job = request->job;
-
-	job->done = 0;
-	job->total = (int64_t)request->in->count;
-	for (size_t i = 0; i < request->in->count; i++) {
+	for (size_t i = from; i < to; i++) {
 		TRY(guard_chunk(request, session, i));
-		job->done = (int64_t)i + 1;
-		if ((i + 1) % MOVED_EVERY == 0)
-			TRY(binding__job_moved(job));
 		TRY(fiber_breathe());
 	}
-	return binding__job_moved(job);
+	return OK;
+}
+
+static enum err_code
+guard_all(struct chunks_request *request, struct script_session *outer)
+{
+	struct binding_job *job = request->job;
+	size_t total = request->in->count;
+	struct script_session *session;
+	enum err_code rc;
+	size_t to;
+
+	job->done = 0;
+	job->total = (int64_t)total;
+	for (size_t from = 0; from < total; from = to) {
+		to = total - from > BATCH ? from + BATCH : total;
+		TRY(open_guards(outer, &session));
+		rc = guard_batch(request, session, from, to);
+		script_session_close(session);
+		if (rc != OK)
+			return rc;
+		job->done = (int64_t)to;
+		TRY(binding__job_moved(job));
+	}
+	return OK;
 }
 
 static enum err_code
