@@ -129,8 +129,8 @@ ingest_open(struct ingest *in)
 		/* A title that is only the file's name gives way to the
 		 * document's own. */
 		.title = str_eq(source->title, source->filename)
-		    ? ""
-		    : source->title,
+			     ? ""
+			     : source->title,
 		.filename = source->filename,
 		.content_type = source->content_type,
 		.metadata = in->metadata,

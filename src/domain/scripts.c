@@ -383,6 +383,9 @@ reload_on_loop(void *arg)
 enum err_code
 scripts_reload(bool *accepted_out)
 {
+	if (is_pinned())
+		return err_set(ERR_CONFLICT,
+		    "the active generation is pinned; unpin it first");
 	return loop_call(loop_at(0), reload_on_loop, accepted_out);
 }
 

@@ -21,7 +21,8 @@ enum err_code scripts_start(struct product *product);
 void scripts_stop(void);
 
 /* Look at the folder now. *accepted_out false = the old one keeps answering;
- * scripts_status says why. Safe from every loop. WAITS. */
+ * scripts_status says why. ERR_CONFLICT while pinned. Safe from every loop.
+ * WAITS. */
 enum err_code scripts_reload(bool *accepted_out);
 /* Back to the generation before the active one; the folder's hash is not tried
  * again until it changes. ERR_CONFLICT when there is none. WAITS. */

@@ -318,8 +318,8 @@ accept_new(struct product *product, const struct turn_request *request,
 	return rc;
 }
 
-enum err_code
-turn_accept(struct product *product, const struct principal *who,
+static enum err_code
+accept(struct product *product, const struct principal *who,
     const struct turn_request *request, struct turn_sink *sink,
     json_t **answer_out, bool *duplicate_out, uint64_t *retry_after_ms_out)
 {
@@ -363,5 +363,22 @@ turn_accept(struct product *product, const struct principal *who,
 	    kv_int("message_bytes", (int64_t)strlen(request->message)),
 	    kv_int("duration_us", (int64_t)(clock_mono_us() - began_us)),
 	    kv_str("turn_id", rc == OK ? json_str(*answer_out, "id") : NULL));
+	return rc;
+}
+
+/* Whoever calls, from here on it is the orchestrator's work: its log lines,
+ * its metrics. */
+enum err_code
+turn_accept(struct product *product, const struct principal *who,
+    const struct turn_request *request, struct turn_sink *sink,
+    json_t **answer_out, bool *duplicate_out, uint64_t *retry_after_ms_out)
+{
+	enum service caller = task_self()->service;
+	enum err_code rc;
+
+	task_self()->service = SERVICE_ORCHESTRATOR;
+	rc = accept(product, who, request, sink, answer_out, duplicate_out,
+	    retry_after_ms_out);
+	task_self()->service = caller;
 	return rc;
 }

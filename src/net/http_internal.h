@@ -19,7 +19,7 @@
 #define HTTP_AHEAD_BYTES      ((size_t)65536)
 #define HTTP_BODY_QUEUE_BYTES ((size_t)262144)
 #define HTTP_OUT_BYTES        ((size_t)1048576)
-#define HTTP_LINGER_BYTES     ((size_t)65536)
+#define HTTP_LINGER_BYTES     ((size_t)4 << 20)
 #define HTTP_WRITE_MS         30000
 #define HTTP_LINGER_MS        2000
 #define HTTP_PARAMS_MAX       8
