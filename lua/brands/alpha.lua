@@ -31,6 +31,12 @@ local M = {
   blocked = "That's outside what we can help with here. Ask me about our products, orders or returns.",
 }
 
+-- Loaded with the brand, when a generation is prepared: their pattern sets are
+-- compiled then, not on the time of the first message.
+for _, guard in ipairs(M.guardrails) do
+  require("guardrails." .. guard.name)
+end
+
 ---@param turn xin.Turn
 ---@return xin.Route
 function M.route(turn)

@@ -64,6 +64,12 @@ local M = {
   },
 }
 
+-- Loaded with the brand, when a generation is prepared: their pattern sets are
+-- compiled then, not on the time of the first message.
+for _, guard in ipairs(M.guardrails) do
+  require("guardrails." .. guard.name)
+end
+
 ---@param turn xin.Turn
 ---@return xin.Route
 function M.route(turn)

@@ -3,11 +3,12 @@
  * xin.guard: the brand's guardrails of stage "document" for pipeline steps,
  * over one text or over every chunk. While the step's coroutine waits, the
  * guards run in sessions of their own on the same generation: each batch of
- * chunks gets the budget of a turn, so that a long document costs the step
+ * chunks gets the CPU of a step, so that a long document costs the step
  * nothing, and a guard that is slow on a few chunks is ended all the same.
  */
 #include "guard/guard.h"
 
+#include "base/config.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -60,8 +61,11 @@ guard_one(struct binding_job *job, struct script_session *session,
 static enum err_code
 open_guards(struct script_session *outer, struct script_session **session_out)
 {
+	struct script_budget budget = script_budget_default();
+
+	budget.cpu_us = (uint64_t)config_int(CFG_SCRIPT_STEP_CPU_MS) * 1000;
 	return script_session_open(script_session_brand(outer),
-	    script_session_generation(outer), NULL, session_out);
+	    script_session_generation(outer), &budget, session_out);
 }
 
 /* ---- check ---- */
