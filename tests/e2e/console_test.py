@@ -54,9 +54,16 @@ class Console(unittest.TestCase):
     def say(self, text):
         seen = self.browser.run("return document.querySelectorAll('.bubble.bot').length")
         self.browser.keys("#message", text + "\ue007")
-        self.browser.wait(
-            "an answer", "return document.querySelectorAll('.bubble.bot').length > arguments[0]"
-            " && !document.querySelector('.bubble.busy')", seen)
+        try:
+            self.browser.wait(
+                "an answer", "return document.querySelectorAll('.bubble.bot').length > arguments[0]"
+                " && !document.querySelector('.bubble.busy')", seen)
+        except AssertionError as error:
+            state = self.browser.run(
+                "return [arguments[0], document.querySelectorAll('.bubble.bot').length,"
+                " document.getElementById('log').textContent, document.getElementById('message').value,"
+                " document.activeElement.id, document.getElementById('problem').textContent]", seen)
+            raise AssertionError(f"{error}; the page: {state}") from None
 
     def upload(self, name, text):
         path = self.xin.home / name

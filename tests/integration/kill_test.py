@@ -102,7 +102,7 @@ def restart(xin, **settings):
 def storm(xin, kills, dice):
     happened = {}
     for turn in range(kills):
-        point = POINTS[turn % len(POINTS)] if turn % 2 == 0 else None
+        point = POINTS[turn // 2 % len(POINTS)] if turn % 2 == 0 else None
         if point:
             restart(xin, XIN_FAULT=f"{point}:kill")
             until = time.monotonic() + 15
