@@ -14,11 +14,18 @@
  * are other people's C and the bytes are anybody's). The result is a list of
  * blocks in reading order.
  */
-enum block_type { BLOCK_HEADING, BLOCK_PARAGRAPH, BLOCK_LIST, BLOCK_TABLE, BLOCK_CODE, BLOCK_QUOTE };
+enum block_type {
+	BLOCK_HEADING,
+	BLOCK_PARAGRAPH,
+	BLOCK_LIST,
+	BLOCK_TABLE,
+	BLOCK_CODE,
+	BLOCK_QUOTE
+};
 
 struct extracted {
-	char *title;	 /* from the document, NULL when it names none */
-	char *charset;	 /* as detected */
+	char *title;   /* from the document, NULL when it names none */
+	char *charset; /* as detected */
 	/* [{"type":"heading","level":2,"text":...}, ...] */
 	json_t *blocks;
 };

@@ -31,11 +31,12 @@ struct uv_loop_s *loop_uv(struct loop *loop);
  * false (and does not call) once the loop is stopping. */
 bool loop_post(struct loop *loop, loop_fn fn, void *arg);
 /* The same, in a fiber of its own (fiber_start_service). */
-bool loop_spawn(struct loop *loop, enum service service, fiber_fn fn, void *arg);
+bool loop_spawn(
+    struct loop *loop, enum service service, fiber_fn fn, void *arg);
 /* Run fn(arg) in a fiber on that loop and wait for its end. From a fiber
  * (WAITS) or from a thread outside all loops (blocks). */
-enum err_code loop_call(struct loop *loop, enum err_code (*fn)(void *arg),
-    void *arg);
+enum err_code loop_call(
+    struct loop *loop, enum err_code (*fn)(void *arg), void *arg);
 
 /* From a loop's thread: run fn(arg) on this loop's stack once its fibers have
  * ended, last registered first. For what lives as long as the loop (states,
@@ -68,16 +69,16 @@ void loop_timer_free(struct loop_timer *timer);
 #define LOOP_READABLE 1
 #define LOOP_WRITABLE 2
 struct loop_poll;
-enum err_code loop_poll_open(int fd, loop_fn ready, void *arg,
-    struct loop_poll **poll_out);
+enum err_code loop_poll_open(
+    int fd, loop_fn ready, void *arg, struct loop_poll **poll_out);
 void loop_poll_set(struct loop_poll *poll, int events); /* 0 stops */
 void loop_poll_close(struct loop_poll *poll);
 
 /* A folder watch: `changed` is called on the loop's stack after events in the
  * folder itself (not below). Losing events is possible; poll as well. */
 struct watch;
-enum err_code watch_open(const char *folder, loop_fn changed, void *arg,
-    struct watch **watch_out);
+enum err_code watch_open(
+    const char *folder, loop_fn changed, void *arg, struct watch **watch_out);
 void watch_close(struct watch *watch);
 
 /*

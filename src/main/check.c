@@ -79,8 +79,7 @@ print_report(void)
 			    check.report.problems[i].line,
 			    check.report.problems[i].message);
 		if (check.report.count == 0)
-			printf("ok: generation %s\n",
-			    check.id);
+			printf("ok: generation %s\n", check.id);
 		return;
 	}
 	buf_init(&out, 0);

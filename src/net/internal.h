@@ -13,7 +13,7 @@ enum net_param { NET_PARAM_ABSENT, NET_PARAM_FOUND, NET_PARAM_BAD };
 /* The parameter `name` of "; a=b; c=\"d\"", unquoted. BAD: not well formed,
  * given twice, or longer than size - 1. Escaped are \" and \\ alone, because
  * clients send Windows paths as they are. */
-enum net_param net__param(const char *params, const char *name, char *value,
-    size_t size);
+enum net_param net__param(
+    const char *params, const char *name, char *value, size_t size);
 
 #endif

@@ -14,18 +14,18 @@
  * PR_SET_PDEATHSIG, no core dumps, a process group of its own.
  */
 struct process_limits {
-	uint64_t cpu_ms;	/* rounded up to seconds for RLIMIT_CPU */
-	uint64_t memory_bytes;	/* RLIMIT_AS; 0 = none (ASan needs 0) */
-	uint64_t file_bytes;	/* RLIMIT_FSIZE; 0 = may write no file */
-	uint32_t max_files;	/* RLIMIT_NOFILE; 0 = 64 */
-	size_t max_output_bytes;/* stdout kept; more is ERR_TOO_LARGE */
+	uint64_t cpu_ms;         /* rounded up to seconds for RLIMIT_CPU */
+	uint64_t memory_bytes;   /* RLIMIT_AS; 0 = none (ASan needs 0) */
+	uint64_t file_bytes;     /* RLIMIT_FSIZE; 0 = may write no file */
+	uint32_t max_files;      /* RLIMIT_NOFILE; 0 = 64 */
+	size_t max_output_bytes; /* stdout kept; more is ERR_TOO_LARGE */
 };
 
 struct process_result {
-	int exit_code;		/* -1 when a signal ended it */
-	int signal;		/* 0, or the signal */
-	struct buf out;		/* stdout */
-	struct buf err;		/* stderr, the first 16 KiB */
+	int exit_code;  /* -1 when a signal ended it */
+	int signal;     /* 0, or the signal */
+	struct buf out; /* stdout */
+	struct buf err; /* stderr, the first 16 KiB */
 };
 
 /* Run argv[0] (NULL-ended argv) with `input` on its stdin until it ends. At the
