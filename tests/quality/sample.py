@@ -134,7 +134,7 @@ def run_answers(api, args, folder, sources):
         declined += not cited
         right += any(sources.get(c) in judgements[question["_id"]]
                      for c in cited[:3])
-    hard = sample_of(others, max(1, args.sample // 2))
+    hard = sample_of(others, args.sample)
     for number, question in enumerate(hard):
         cited, took = ask(api, args.brand, question, args.sample + number)
         times.append(took)
