@@ -200,6 +200,8 @@ add_term(void *arg, const struct text_token *token)
 {
 	struct terms *terms = arg;
 
+	if (text_is_stop(token->text, token->len))
+		return true; /* says nothing of what is asked */
 	for (size_t i = 0; i < terms->count; i++)
 		if (strcmp(terms->tokens[i], token->text) == 0)
 			return true;

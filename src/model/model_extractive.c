@@ -17,7 +17,7 @@
 #define SENTENCES_DEFAULT 3
 #define SENTENCES_MAX     8
 #define SENTENCE_LENGTH   600 /* code points; longer ones are cut */
-#define FLOOR_DEFAULT     0.5
+#define FLOOR_DEFAULT     0.48
 #define REDUNDANT         0.6
 #define WORTH             0.6 /* of the best sentence's score */
 

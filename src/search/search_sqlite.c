@@ -153,6 +153,10 @@ embedded_put(struct search *search, const char *brand, const char *source_id,
 		    chunks[i].heading ? chunks[i].heading : "";
 
 		row->chunk = &chunks[i];
+		/* The title counts twice: a chunk in the middle of a document
+		 * says little of what the document is about. */
+		text_tokens(
+		    put.title, strlen(put.title), collect_word, &row->words);
 		text_tokens(
 		    put.title, strlen(put.title), collect_word, &row->words);
 		text_tokens(
@@ -205,11 +209,12 @@ embedded_drop(struct search *search, const char *brand, const char *source_id,
 
 struct posting {
 	int64_t chunk;
-	double frequency, length;
+	double frequency;
 };
 
 struct scored {
 	int64_t chunk;
+	double length; /* tokens; negative = not live, or another brand's */
 	double score, coverage;
 };
 
@@ -221,6 +226,9 @@ struct finding {
 	/* Open addressing by chunk id. */
 	struct scored *table;
 	size_t used, cap;
+	/* Of the term at hand. */
+	struct posting *postings;
+	size_t posting_count, posting_cap;
 };
 
 static enum err_code
@@ -242,53 +250,6 @@ weigh(sqlite3 *db, const char *brand, double *total_out, double *mean_out)
 	sqlite3_reset(query);
 	*total_out = chunks;
 	*mean_out = chunks > 0 ? tokens / chunks : 0;
-	return OK;
-}
-
-#define POSTINGS                                                               \
-	"FROM chunk_terms t CROSS JOIN chunks c ON c.id = t.doc "              \
-	"CROSS JOIN knowledge_sources s ON s.id = c.source_id "                \
-	"AND s.live_version = c.version "                                      \
-	"WHERE t.term = ?1 AND c.brand_id = ?2 AND s.brand_id = ?2 "
-
-/* The postings of one term among the brand's live chunks. */
-static enum err_code
-read_postings(sqlite3 *db, const char *brand, const char *term,
-    struct posting **list_out, size_t *count_out)
-{
-	struct posting *list = NULL;
-	size_t count = 0, cap = 0;
-	sqlite3_stmt *query;
-	struct buf word;
-	enum err_code rc;
-	bool row;
-
-	buf_init(&word, 0);
-	add_word(&word, term);
-	rc = sqlite_query(db, &query,
-	    "SELECT t.doc, count(*), c.length " POSTINGS "GROUP BY t.doc", "tt",
-	    buf_str(&word), brand);
-	while (rc == OK) {
-		rc = sqlite_step(db, query, &row);
-		if (rc != OK || !row)
-			break;
-		if (count == cap) {
-			cap = cap * 2 + 64;
-			list = mem_resize(list, cap * sizeof(*list));
-		}
-		list[count++] = (struct posting){
-			sqlite3_column_int64(query, 0),
-			sqlite3_column_double(query, 1),
-			sqlite3_column_double(query, 2),
-		};
-	}
-	buf_done(&word);
-	if (rc != OK) {
-		mem_free(list);
-		return rc;
-	}
-	*list_out = list;
-	*count_out = count;
 	return OK;
 }
 
@@ -317,28 +278,98 @@ grow(struct finding *find)
 	mem_free(old);
 }
 
+/* Each chunk is looked up once for a query, whatever terms it shares. */
+static enum err_code
+look_up(sqlite3 *db, const char *brand, struct scored *at)
+{
+	sqlite3_stmt *query;
+	bool row;
+
+	at->length = -1;
+	TRY(sqlite_query(db, &query,
+	    "SELECT c.length FROM chunks c CROSS JOIN knowledge_sources s "
+	    "ON s.id = c.source_id AND s.live_version = c.version "
+	    "WHERE c.id = ?1 AND c.brand_id = ?2 AND s.brand_id = ?2",
+	    "it", at->chunk, brand));
+	TRY(sqlite_step(db, query, &row));
+	if (row)
+		at->length = sqlite3_column_double(query, 0);
+	sqlite3_reset(query);
+	return OK;
+}
+
+static enum err_code
+add_posting(sqlite3 *db, struct finding *find, int64_t chunk, double frequency)
+{
+	struct scored *at;
+
+	if (find->used * 2 >= find->cap)
+		grow(find);
+	at = place(find, chunk);
+	if (at->chunk == 0) {
+		at->chunk = chunk;
+		find->used++;
+		TRY(look_up(db, find->brand, at));
+	}
+	if (at->length < 0)
+		return OK;
+	if (find->posting_count == find->posting_cap) {
+		find->posting_cap = find->posting_cap * 2 + 64;
+		find->postings = mem_resize(find->postings,
+		    find->posting_cap * sizeof(*find->postings));
+	}
+	find->postings[find->posting_count++] =
+	    (struct posting){ chunk, frequency };
+	return OK;
+}
+
+/* The postings of one term among the brand's live chunks. FTS5 gives one row
+ * for each place, those of a chunk behind each other. */
+static enum err_code
+read_postings(sqlite3 *db, struct finding *find, const char *term)
+{
+	int64_t chunk = 0, next;
+	double frequency = 0;
+	sqlite3_stmt *query;
+	struct buf word;
+	enum err_code rc;
+	bool row = true;
+
+	find->posting_count = 0;
+	buf_init(&word, 0);
+	add_word(&word, term);
+	rc = sqlite_query(db, &query,
+	    "SELECT doc FROM chunk_terms WHERE term = ?1", "t", buf_str(&word));
+	while (rc == OK && row) {
+		rc = sqlite_step(db, query, &row);
+		next = rc == OK && row ? sqlite3_column_int64(query, 0) : 0;
+		if (next != chunk) {
+			if (rc == OK && chunk != 0)
+				rc = add_posting(db, find, chunk, frequency);
+			chunk = next;
+			frequency = 0;
+		}
+		frequency++;
+	}
+	sqlite3_reset(query);
+	buf_done(&word);
+	return rc;
+}
+
 static enum err_code
 add_term(sqlite3 *db, struct finding *find, const char *term, double *idf_out)
 {
-	struct posting *list = NULL;
-	size_t count = 0;
 	double idf;
 
-	TRY(read_postings(db, find->brand, term, &list, &count));
-	idf = search_lucene_idf(find->total, (double)count);
-	for (size_t i = 0; i < count; i++) {
-		struct scored *at;
+	TRY(read_postings(db, find, term));
+	idf = search_lucene_idf(find->total, (double)find->posting_count);
+	for (size_t i = 0; i < find->posting_count; i++) {
+		struct scored *at = place(find, find->postings[i].chunk);
 
-		if (find->used * 2 >= find->cap)
-			grow(find);
-		at = place(find, list[i].chunk);
-		find->used += at->chunk == 0;
-		at->chunk = list[i].chunk;
-		at->score += idf * search_lucene_tf(list[i].frequency,
-				       list[i].length, find->mean);
+		at->score += idf * search_lucene_tf(find->postings[i].frequency,
+				       at->length, find->mean);
 		at->coverage += idf;
 	}
-	mem_free(list);
 	*idf_out = idf;
 	return OK;
 }
@@ -423,7 +454,7 @@ read_hits(sqlite3 *db, struct finding *find, double all_idf)
 	size_t n = 0;
 
 	for (size_t i = 0; i < find->cap; i++)
-		if (find->table[i].chunk != 0)
+		if (find->table[i].chunk != 0 && find->table[i].length >= 0)
 			find->table[n++] = find->table[i];
 	if (n > 0)
 		qsort(find->table, n, sizeof(*find->table), by_score);
@@ -467,6 +498,7 @@ embedded_find(struct search *search, const struct search_query *query,
 	enum err_code rc = sqlite_read(embedded->db, find_rows, &find);
 
 	mem_free(find.table);
+	mem_free(find.postings);
 	if (rc != OK)
 		search_hits_done(&hits);
 	else
@@ -485,30 +517,15 @@ static enum err_code
 weigh_terms(sqlite3 *db, void *arg)
 {
 	struct weighing *weighing = arg;
-	double total, mean;
+	struct finding find = { .brand = weighing->brand };
+	enum err_code rc;
 
-	TRY(weigh(db, weighing->brand, &total, &mean));
-	for (size_t i = 0; i < weighing->count; i++) {
-		sqlite3_stmt *query;
-		struct buf word;
-		enum err_code rc;
-		bool row;
-
-		buf_init(&word, 0);
-		add_word(&word, weighing->terms[i]);
-		rc = sqlite_query(db, &query,
-		    "SELECT count(DISTINCT t.doc) " POSTINGS, "tt",
-		    buf_str(&word), weighing->brand);
-		if (rc == OK)
-			rc = sqlite_step(db, query, &row);
-		buf_done(&word);
-		if (rc != OK)
-			return rc;
-		weighing->idf[i] =
-		    search_lucene_idf(total, sqlite3_column_double(query, 0));
-		sqlite3_reset(query);
-	}
-	return OK;
+	rc = weigh(db, find.brand, &find.total, &find.mean);
+	for (size_t i = 0; i < weighing->count && rc == OK; i++)
+		rc = add_term(db, &find, weighing->terms[i], &weighing->idf[i]);
+	mem_free(find.table);
+	mem_free(find.postings);
+	return rc;
 }
 
 static enum err_code

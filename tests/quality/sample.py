@@ -149,8 +149,32 @@ def run_answers(api, args, folder, sources):
           f" {100 * right / len(sample):.1f} % |"
           f" {100 * declined / len(sample):.1f} % | {unanswerable} |"
           f" {times[len(times) // 2]:.1f} |")
-    good = right >= 0.8 * len(sample) and declined <= 0.2 * len(sample)
-    return good and (not hard or refused >= 0.5 * len(hard))
+    if args.counts:
+        with open(args.counts, "a", encoding="utf-8") as out:
+            json.dump({"asked": len(sample), "right": right,
+                       "declined": declined, "hard": len(hard),
+                       "refused": refused}, out)
+            out.write("\n")
+        return True  # judged together with other sets
+    return judge(len(sample), right, declined, len(hard), refused)
+
+
+def judge(asked, right, declined, hard, refused):
+    """80 % cite the right document, at most 20 % are declined; of those
+    without an answer at least half are."""
+    good = right >= 0.8 * asked and declined <= 0.2 * asked
+    return good and (not hard or refused >= 0.5 * hard)
+
+
+def judge_counts(path):
+    total = {}
+    for line in open(path, encoding="utf-8"):
+        for name, value in json.loads(line).items():
+            total[name] = total.get(name, 0) + value
+    print("together: {right} of {asked} cite the right document, {declined} "
+          "declined; {refused} of {hard} unanswerable declined".format(**total))
+    return judge(total["asked"], total["right"], total["declined"],
+                 total["hard"], total["refused"])
 
 
 def run_ranking(api, args, folder, sources):
@@ -196,7 +220,13 @@ def main():
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--wait", type=int, default=600,
                         help="seconds until all documents must be ready")
+    parser.add_argument("--counts", default="",
+                        help="append the counts to this file, do not judge")
+    parser.add_argument("--judge", default="",
+                        help="judge the counts of such a file, ask nothing")
     args = parser.parse_args()
+    if args.judge:
+        return 0 if judge_counts(args.judge) else 1
     folder = os.path.join(args.data, "retrieval", args.set)
     if not os.path.isdir(folder):
         print(f"skipped: no {folder}; set XIN_SHARED_DATA or --data")
