@@ -14,6 +14,7 @@
 
 #include "base/crypto.h"
 #include "base/mem.h"
+#include "base/str.h"
 
 #define SLOTS   4096u /* of a shard; a power of two */
 #define BUCKETS 12u
@@ -352,6 +353,9 @@ metric_expose(enum service service, bool process_wide, struct buf *out)
 	pthread_mutex_lock(&lock);
 	for (int m = 0; m < METRIC_COUNT; m++) {
 		struct sums sums = { 0 };
+		/* Counters of time are whole microseconds inside. */
+		double unit =
+		    str_ends(table[m].name, "_seconds_total") ? 1e6 : 1;
 
 		collect((enum metric)m, service, process_wide, &sums);
 		if (sums.count > 0)
@@ -366,7 +370,7 @@ metric_expose(enum service service, bool process_wide, struct buf *out)
 			}
 			buf_adds(out, table[m].name);
 			add_labels(out, table[m].labels, &sums.items[i], NULL);
-			buf_addf(out, " %.15g\n", sums.items[i].value);
+			buf_addf(out, " %.15g\n", sums.items[i].value / unit);
 		}
 		mem_free(sums.items);
 	}

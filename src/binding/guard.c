@@ -10,6 +10,7 @@
 
 #include "base/config.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "binding/internal.h"
@@ -30,6 +31,12 @@ keep_verdicts(struct binding_job *job, const json_t *ledger, int64_t number)
 
 		if (str_eq(action, "allow"))
 			continue;
+		log_warn("document.guarded",
+		    kv_str("source_id", job->source_id),
+		    kv_int("chunk", number),
+		    kv_str("guard", json_str(entry, "guard")),
+		    kv_str("action", json_str(entry, "action")),
+		    kv_str("reason", json_str(entry, "reason")));
 		if (job->ledger == NULL)
 			job->ledger = json_array();
 		if (json_array_size(job->ledger) >= LEDGER_MAX)

@@ -2,7 +2,7 @@
 /*
  * Confidence: a small logistic model over features that can be explained, whose
  * weights were fitted on half of the questions of public sets and reported on
- * the other half (docs/design/0003-ranking-and-no-answer.md has the recipe).
+ * the other half (docs/design/0002-ranking-and-no-answer.md has the recipe).
  */
 #include <math.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 
 /*
  * Inside of the extractive answerer, for its files and for the bench that fits
- * the weights (docs/design/0003-ranking-and-no-answer.md).
+ * the weights (docs/design/0002-ranking-and-no-answer.md).
  */
 #define MODEL_TERMS_MAX     64
 #define MODEL_PASSAGES_MAX  8

@@ -100,6 +100,7 @@ describe("reload", function()
       local bad = server:turn("gamma", "hi")
       assert.equal(500, bad.status, bad.text)
       assert.is_true(bad.json.error.code == "script_limit" or bad.json.error.code == "script_failed")
+      assert.equal(bad.headers["x-request-id"], bad.json.error.request_id) -- 38, on 5xx
       assert.equal(200, server:turn("alpha", "hello").status)
       server:script("brands/gamma.lua", brand(body))
       assert.equal(200, server:reload().status)

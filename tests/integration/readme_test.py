@@ -6,12 +6,14 @@ Skips by name when the default ports are taken by somebody else."""
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PORTS = (8000, 8080, 9102, 9103)
@@ -39,6 +41,31 @@ def wait_ready(log, process):
             break
         time.sleep(0.2)
     sys.exit("make run did not end with the services up:\n" + open(log.name).read()[-3000:])
+
+
+def check_ports(path):
+    """Items 19 to 24: the default addresses and ports of all services."""
+    events = [json.loads(line) for line in open(path, encoding="utf-8")
+              if line.startswith('{"event":"http.listening"')]
+    found = {event["address"] for event in events}
+    wanted = {"127.0.0.1:8000", "127.0.0.1:8080", "0.0.0.0:9102", "0.0.0.0:9103"}
+    assert found == wanted, found
+
+
+def check_metrics():
+    """Items 18 to 24 and 30: every exposition, by promtool where it is."""
+    tool = shutil.which("promtool")
+    for port in PORTS:
+        address = "http://127.0.0.1:%d/metrics" % port
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            text = answer.read()
+        assert b"# TYPE" in text, address
+        if tool is None:
+            continue
+        done = subprocess.run([tool, "check", "metrics"], input=text,
+                              capture_output=True, check=False)
+        assert done.returncode == 0, (address, done.stdout, done.stderr)
+    print("readme_test: promtool %s" % ("agrees" if tool else "cannot be had: skipped"))
 
 
 def run_block(block, env):
@@ -69,6 +96,8 @@ def main():
         try:
             url = wait_ready(log, process)
             assert url == "http://127.0.0.1:8000/", url
+            check_ports(log.name)
+            check_metrics()
             output = "".join(run_block(block, env) for block in commands)
             assert "1 ready, 0 not" in output, "README.md was not ingested"
             assert "lua/guardrails" in output, "the chat did not answer from README.md"
