@@ -15,7 +15,7 @@
 #include "script/internal.h"
 #include "script/scan.h"
 
-#define CHECK_CPU_US ((uint64_t)2000000)
+#define CHECK_CPU_US LOAD_CPU_US
 
 /* One module under check. */
 struct checked {
