@@ -170,9 +170,19 @@ function Xin:stop()
       return not self:running()
     end) then
       self:kill()
+      error("the process did not end after SIGTERM")
     end
   end
+  self:sound()
   shell(("rm -rf '%s'"):format(self.home))
+end
+
+--- Nothing that a sanitizer has to say, in any log of this server.
+function Xin:sound()
+  local found = io.popen(("grep -hE 'Sanitizer|runtime error:' '%s'/log.* 2>/dev/null"):format(self.home))
+  local report = found:read("*a")
+  found:close()
+  assert(report == "", "sanitizer: " .. report)
 end
 
 --- One request. `body` a table goes as JSON. Returns {status, headers, text,

@@ -95,6 +95,11 @@ class Xin:
                 self.process.wait(40)
             except subprocess.TimeoutExpired:
                 self.kill()
+                raise AssertionError("the process did not end after SIGTERM")
+        said = self.home / "stderr"
+        if said.exists():
+            text = said.read_text(errors="replace")
+            assert "Sanitizer" not in text and "runtime error:" not in text, text
         shutil.rmtree(self.home, ignore_errors=True)
 
     def ask(self, method, path, body=None, headers=None, timeout=30):
