@@ -246,18 +246,6 @@ webhook_done(struct webhook *hook)
 	json_decref(hook->rendered);
 }
 
-static void
-set_retry_after(struct http_request *req, uint64_t ms)
-{
-	char text[24];
-
-	if (ms == 0)
-		return;
-	snprintf(text, sizeof(text), "%llu",
-	    (unsigned long long)((ms + 999) / 1000));
-	http_set_header(req, "Retry-After", text);
-}
-
 enum err_code
 webhook_receive(struct http_request *req, void *arg)
 {
@@ -283,7 +271,7 @@ webhook_receive(struct http_request *req, void *arg)
 	if (rc == OK)
 		rc = webhook_answer(req, &hook);
 	else
-		set_retry_after(req, retry_after_ms);
+		http_set_retry_after(req, retry_after_ms);
 	webhook_done(&hook);
 	return rc;
 }

@@ -103,6 +103,18 @@ add_line(struct buf *out, const char *name, const char *value)
 	buf_adds(out, "\r\n");
 }
 
+void
+http_set_retry_after(struct http_request *req, uint64_t ms)
+{
+	char text[24];
+
+	if (ms == 0)
+		return;
+	snprintf(text, sizeof(text), "%llu",
+	    (unsigned long long)((ms + 999) / 1000));
+	http_set_header(req, "Retry-After", text);
+}
+
 static void
 write_head(struct http_request *req, int status, const char *content_type)
 {

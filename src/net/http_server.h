@@ -109,6 +109,8 @@ enum err_code http_read(
 /* Before the body begins. Values with control characters are refused. */
 void http_set_header(
     struct http_request *req, const char *name, const char *value);
+/* Retry-After in whole seconds, rounded up; 0 ms sets nothing. */
+void http_set_retry_after(struct http_request *req, uint64_t ms);
 enum err_code http_reply(struct http_request *req, int status,
     const char *content_type, const void *body, size_t len);
 enum err_code http_reply_json(

@@ -217,18 +217,6 @@ set_turn_headers(struct http_request *req, const json_t *answer)
 		http_set_header(req, "Xin-Generation", generation);
 }
 
-static void
-set_retry_after(struct http_request *req, uint64_t ms)
-{
-	char text[24];
-
-	if (ms == 0)
-		return;
-	snprintf(text, sizeof(text), "%llu",
-	    (unsigned long long)((ms + 999) / 1000));
-	http_set_header(req, "Retry-After", text);
-}
-
 static enum err_code
 answer_whole(struct http_request *req, struct product *product,
     const struct turn_request *request)
@@ -242,7 +230,7 @@ answer_whole(struct http_request *req, struct product *product,
 	rc = turn_accept(product, api__who(req), request, NULL, &answer,
 	    &duplicate, &retry_after_ms);
 	if (rc != OK) {
-		set_retry_after(req, retry_after_ms);
+		http_set_retry_after(req, retry_after_ms);
 		return rc;
 	}
 	set_turn_headers(req, answer);
