@@ -83,8 +83,8 @@ function Xin:spawn(settings)
     end
   end
   self.pid = shell(
-    ("(cd '%s' && exec env -i PATH=\"$PATH\" %s '%s' serve >'%s' 2>'%s.err' </dev/null) & echo $!"):format(
-      self.home, table.concat(words, " "), M.binary, self.log_path, self.log_path))
+    ("(cd '%s' && exec env -i PATH=\"$PATH\" %s '%s' %s >'%s' 2>'%s.err' </dev/null) & echo $!"):format(
+      self.home, table.concat(words, " "), M.binary, self.command or "serve", self.log_path, self.log_path))
   return self
 end
 
