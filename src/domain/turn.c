@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The main path of a turn: conversation, route (Lua), input guards, retrieve,
- * prompt, model, output guards, record, reply. turn_run is the page to read;
- * the steps below it are one small function each. What went wrong is decided
- * in one place, turn_fail.
+ * prompt, model, output guards, record, reply. turn_think and turn_finish (the
+ * body of turn_run) are the page to read; the steps are one small function
+ * each. What went wrong is decided in one place, turn_fail.
  */
 #include "domain/turn.h"
 
@@ -36,7 +36,9 @@ struct turn {
 	const char *id;
 	struct turn_sink *sink;
 	const char *dedup_key;
-	uint64_t began_ms; /* wall */
+	struct script_generation *gen; /* NULL = the active one */
+	bool trial;                    /* store nothing */
+	uint64_t began_ms;             /* wall */
 
 	struct script_session *scripts;
 	struct binding_turn binding;
@@ -78,11 +80,12 @@ turn_open(struct turn *turn)
 	struct script_budget budget = script_budget_default();
 
 	budget.cpu_us = (uint64_t)config_int(CFG_SCRIPT_TURN_CPU_MS) * 1000;
-	TRY(script_session_open(request->brand, NULL, &budget, &turn->scripts));
+	TRY(script_session_open(
+	    request->brand, turn->gen, &budget, &turn->scripts));
 	turn->binding = (struct binding_turn){
 		.brand = request->brand,
 		.conversation_id = turn->conversation->id,
-		.store = turn->product->store,
+		.store = turn->trial ? NULL : turn->product->store,
 		.search = turn->product->search,
 		.kv = turn->product->kv,
 	};
@@ -96,6 +99,10 @@ turn_open(struct turn *turn)
 		turn->conversation->id, "generation",
 		script_generation_id(
 		    script_session_generation(turn->scripts))));
+	if (turn->trial) {
+		turn->history = json_array();
+		return OK;
+	}
 	return store_history(turn->product->store, request->brand,
 	    turn->conversation->id, HISTORY_MESSAGES, &turn->history);
 }
@@ -128,6 +135,8 @@ turn_route(struct turn *turn)
 		return err_set(ERR_SCRIPT,
 		    "brands/%s.lua: route must return a table",
 		    turn->request->brand);
+	if (turn->trial)
+		turn_emit(turn, "route", json_incref(turn->route));
 	return OK;
 }
 
@@ -374,9 +383,8 @@ turn_capsule(const struct turn *turn, const char *outcome)
 
 /* Store the turn, both messages and the answer to copies, in one commit. */
 static enum err_code
-turn_record(struct turn *turn, const char *outcome, json_t **answer_out)
+turn_keep(struct turn *turn, const char *outcome, const json_t *body)
 {
-	json_auto json_t *body = turn_body(turn, outcome);
 	json_auto json_t *capsule = turn_capsule(turn, outcome);
 	char *body_text = json_text(body);
 	char *capsule_text = json_text(capsule);
@@ -403,8 +411,9 @@ turn_record(struct turn *turn, const char *outcome, json_t **answer_out)
 	rc = store_turn_add(turn->product->store, &row);
 	mem_free(body_text);
 	mem_free(capsule_text);
-	if (rc == OK)
-		*answer_out = json_incref(body);
+	if (rc == OK && strcmp(route_name(turn), "handoff") == 0)
+		rc = store_conversation_status(turn->product->store,
+		    turn->request->brand, turn->conversation->id, "handoff");
 	return rc;
 }
 
@@ -511,6 +520,38 @@ turn_think(struct turn *turn)
 	return OK;
 }
 
+/* Run the steps, and end every path in one place. */
+static enum err_code
+turn_finish(struct turn *turn, json_t **answer_out)
+{
+	json_auto json_t *body = NULL;
+	const char *outcome = "done";
+	enum err_code rc;
+
+	rc = turn_open(turn);
+	if (rc == OK)
+		rc = turn_think(turn);
+	if (rc != OK) {
+		outcome = "error";
+		rc = turn_fail(turn, rc);
+	} else if (guard_text_blocked(turn->reply)) {
+		outcome = "blocked";
+	}
+	if (rc == OK)
+		body = turn_body(turn, outcome);
+	if (rc == OK && !turn->trial)
+		rc = turn_keep(turn, outcome, body);
+	if (rc == OK) {
+		turn_send(turn, outcome, body);
+		*answer_out = json_incref(body);
+	}
+	if (!turn->trial)
+		metric_count(METRIC_TURNS,
+		    LABELS(turn->request->brand, rc == OK ? outcome : "error"),
+		    1);
+	return rc;
+}
+
 enum err_code
 turn_run(struct product *product, const struct turn_request *request,
     const struct conversation *conversation, const char *turn_id,
@@ -527,27 +568,30 @@ turn_run(struct product *product, const struct turn_request *request,
 		.ledger = json_array(),
 		.citations = json_array(),
 	};
-	const char *outcome = "done";
-	enum err_code rc;
+	enum err_code rc = turn_finish(&turn, answer_out);
 
-	rc = turn_open(&turn);
-	if (rc == OK)
-		rc = turn_think(&turn);
-	if (rc != OK) {
-		outcome = "error";
-		rc = turn_fail(&turn, rc);
-	} else if (guard_text_blocked(turn.reply)) {
-		outcome = "blocked";
-	}
-	if (rc == OK && strcmp(route_name(&turn), "handoff") == 0)
-		rc = store_conversation_status(product->store, request->brand,
-		    conversation->id, "handoff");
-	if (rc == OK)
-		rc = turn_record(&turn, outcome, answer_out);
-	if (rc == OK)
-		turn_send(&turn, outcome, *answer_out);
-	metric_count(METRIC_TURNS,
-	    LABELS(request->brand, rc == OK ? outcome : "error"), 1);
+	turn_close(&turn);
+	return rc;
+}
+
+enum err_code
+turn_try(struct product *product, const struct turn_request *request,
+    struct script_generation *gen, struct turn_sink *sink, json_t **answer_out)
+{
+	struct conversation nowhere = { 0 };
+	struct turn turn = {
+		.product = product,
+		.request = request,
+		.conversation = &nowhere,
+		.id = "",
+		.sink = sink,
+		.gen = gen,
+		.trial = true,
+		.ledger = json_array(),
+		.citations = json_array(),
+	};
+	enum err_code rc = turn_finish(&turn, answer_out);
+
 	turn_close(&turn);
 	return rc;
 }

@@ -48,6 +48,14 @@ enum err_code turn_accept(struct product *product,
     struct turn_sink *sink, json_t **answer_out, bool *duplicate_out,
     uint64_t *retry_after_ms_out);
 
+/* The same turn with scripts that are not live, for their authors: nothing is
+ * stored, no limit is taken, every step goes to `sink` (with one more event,
+ * `route`). The message starts a conversation of its own. WAITS. */
+struct script_generation;
+enum err_code turn_try(struct product *product,
+    const struct turn_request *request, struct script_generation *gen,
+    struct turn_sink *sink, json_t **answer_out);
+
 /* Stop a running turn; OK also when it is not running any more. WAITS. */
 enum err_code turn_cancel(const char *brand, const char *turn_id);
 

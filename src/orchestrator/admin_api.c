@@ -5,7 +5,9 @@
 #include "base/config.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "base/task.h"
 #include "domain/brand.h"
+#include "domain/playground.h"
 #include "domain/scripts.h"
 #include "orchestrator/api.h"
 #include "queue/queue.h"
@@ -152,6 +154,20 @@ HANDLER(api__scripts_pin)
 	TRY(scripts_pin(pinned));
 	TRY(audit(req, arg, pinned ? "scripts.pin" : "scripts.unpin"));
 	return reply_scripts(req, 200);
+}
+
+HANDLER(api__playground)
+{
+	json_auto json_t *body = NULL;
+	json_auto json_t *answer = NULL;
+	const char *brand;
+
+	TRY(api__brand(req, AUTH_BRAND, &brand));
+	TRY(http_body_json(req, &body));
+	task_self()->deadline_ms =
+	    deadline_in_ms((uint64_t)config_int(CFG_TURN_MS));
+	TRY(playground_run(arg, brand, body, &answer));
+	return http_reply_json(req, 200, answer);
 }
 
 HANDLER(api__limits)

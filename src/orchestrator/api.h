@@ -53,6 +53,7 @@ HANDLER(api__scripts_check);
 HANDLER(api__scripts_reload);
 HANDLER(api__scripts_rollback);
 HANDLER(api__scripts_pin);
+HANDLER(api__playground);
 HANDLER(api__limits);
 HANDLER(api__dead_letters);
 HANDLER(api__openapi);

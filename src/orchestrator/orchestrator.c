@@ -42,6 +42,7 @@ const struct http_route orchestrator_routes[] = {
 	    api__turn_feedback },
 	{ HTTP_M_GET, B "/turns/{id}/capsule", HTTP_BODY_NONE,
 	    api__turn_capsule },
+	{ HTTP_M_POST, B "/playground", HTTP_BODY_SMALL, api__playground },
 	{ HTTP_M_GET, C, HTTP_BODY_NONE, api__conversations },
 	{ HTTP_M_GET, C "/{id}", HTTP_BODY_NONE, api__conversation_get },
 	{ HTTP_M_GET, C "/{id}/messages", HTTP_BODY_NONE,

@@ -265,3 +265,60 @@ script_generation_unpack(
 	mem_free(files);
 	return err_set(ERR_INVALID, "packed generation is cut or damaged");
 }
+
+static bool
+is_script_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 4 && len < 128 && name[0] != '/' &&
+	       str_ends(name, ".lua") && strstr(name, "..") == NULL &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-/.") == len;
+}
+
+static void
+set_file(struct script_file *files, size_t *count, const char *name,
+    const char *text, size_t len)
+{
+	size_t i = 0;
+
+	while (i < *count && strcmp(files[i].name, name) != 0)
+		i++;
+	if (i == *count) {
+		files[(*count)++].name = mem_strdup(name);
+	} else {
+		mem_free(files[i].text);
+	}
+	files[i].text = mem_strndup(text, len);
+	files[i].len = len;
+}
+
+enum err_code
+script_generation_edit(const struct script_generation *base,
+    const struct script_file *edits, size_t count,
+    struct script_generation **gen_out)
+{
+	struct script_file *files;
+	size_t total = 0;
+
+	if (base->count + count > GENERATION_FILES_MAX)
+		return err_set(
+		    ERR_TOO_LARGE, "over %d scripts", GENERATION_FILES_MAX);
+	for (size_t i = 0; i < count; i++) {
+		if (!is_script_name(edits[i].name))
+			return err_set(ERR_INVALID,
+			    "\"%.128s\" is no script's name", edits[i].name);
+		if (edits[i].len > GENERATION_FILE_MAX)
+			return err_set(
+			    ERR_TOO_LARGE, "%s is over 1 MiB", edits[i].name);
+	}
+	files = mem_zero((base->count + count + 1) * sizeof(*files));
+	for (size_t i = 0; i < base->count; i++)
+		set_file(files, &total, base->files[i].name,
+		    base->files[i].text, base->files[i].len);
+	for (size_t i = 0; i < count; i++)
+		set_file(
+		    files, &total, edits[i].name, edits[i].text, edits[i].len);
+	*gen_out = script__generation_new(files, total);
+	return OK;
+}

@@ -51,6 +51,12 @@ void script_generation_pack(
 enum err_code script_generation_unpack(
     const void *data, size_t len, struct script_generation **gen_out);
 
+/* A copy of `base` with some files replaced or added (their texts are copied):
+ * what an edit would be. ERR_INVALID for a name that no script folder holds. */
+enum err_code script_generation_edit(const struct script_generation *base,
+    const struct script_file *edits, size_t count,
+    struct script_generation **gen_out);
+
 /* ---- the host ---- */
 /* What the binding floor gives: called in a protected environment with a fresh
  * state, to add the `xin` table. `lua` is the lua_State. */
