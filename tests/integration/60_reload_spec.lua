@@ -109,7 +109,11 @@ describe("reload", function()
       assert.equal("fallback words", soft.json.reply)
     end)
   end
-  ends_alone("an endless loop", "  while true do end")
+  if os.getenv("TSAN_OPTIONS") then -- it hands no signal to a loop without calls
+    pending("ends an endless loop: not under ThreadSanitizer")
+  else
+    ends_alone("an endless loop", "  while true do end")
+  end
   ends_alone("a memory bomb", '  local t = {}\n  for i = 1, 1e9 do t[i] = ("x"):rep(1000) .. i end')
   ends_alone("an error", "  error('no')")
 end)
