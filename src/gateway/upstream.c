@@ -18,13 +18,16 @@
 static json_t *
 request_body(const struct turn_request *request)
 {
-	return json_pack("{s:s, s:s, s:s?, s:s?, s:s?, s:{s:s, s:s?}, s:O}",
+	json_t *body = json_pack("{s:s, s:s, s:s?, s:s?, s:s?, s:{s:s, s:s?}}",
 	    "message", request->message, "channel", request->channel,
 	    "conversation_id", request->conversation_id, "message_id",
 	    request->message_id, "locale", request->locale, "user", "id",
-	    request->user_id, "name", request->user_name, "context",
-	    request->context ? (json_t *)(uintptr_t)request->context
-			     : json_object());
+	    request->user_id, "name", request->user_name);
+
+	if (request->context != NULL)
+		json_object_set(
+		    body, "context", (json_t *)(uintptr_t)request->context);
+	return body;
 }
 
 /* An error answer of the orchestrator is ours too: same code, same words. */
