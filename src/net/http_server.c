@@ -16,10 +16,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "net/http_internal.h"
 #include "net/url.h"
 
-#define BACKLOG 1024
+#define BACKLOG        1024
+#define ANY_PORT_TRIES 10
 
 struct place {
 	struct sockaddr_storage address;
@@ -133,9 +135,8 @@ open_listeners(struct http_server *server, struct place *place)
 	return OK;
 }
 
-enum err_code
-http_server_open(
-    const struct http_options *options, struct http_server **server_out)
+static enum err_code
+open_once(const struct http_options *options, struct http_server **server_out)
 {
 	struct http_server *server = mem_zero(sizeof(*server));
 	struct place place = { 0 };
@@ -163,10 +164,26 @@ http_server_open(
 		return err_add(rc, "%s", options->listen);
 	}
 	server->port = port_of(&place.address);
-	log_info("http.listening", kv_str("address", options->listen),
-	    kv_int("port", server->port),
-	    kv_str("for", service_name(options->service)));
 	*server_out = server;
+	return OK;
+}
+
+enum err_code
+http_server_open(
+    const struct http_options *options, struct http_server **server_out)
+{
+	bool any = str_ends(options->listen, ":0");
+	enum err_code rc = open_once(options, server_out);
+
+	/* A free port is found by the probe; between it and the listeners
+	 * another process may take it. */
+	for (int i = 0; rc == ERR_CONFLICT && any && i < ANY_PORT_TRIES; i++)
+		rc = open_once(options, server_out);
+	if (rc != OK)
+		return rc;
+	log_info("http.listening", kv_str("address", options->listen),
+	    kv_int("port", (*server_out)->port),
+	    kv_str("for", service_name(options->service)));
 	return OK;
 }
 

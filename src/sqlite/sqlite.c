@@ -12,12 +12,15 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "sqlite/sqlite_internal.h"
 
-#define LOCK_NAME "xin.lock"
+#define LOCK_TRIES 50 /* one second in all */
+
+#define LOCK_NAME  "xin.lock"
 
 static enum err_code (*on_connect)(sqlite3 *db);
 
@@ -131,6 +134,22 @@ make_folders(const char *folder)
 	return rc;
 }
 
+/* The threads of a killed process end one by one: its lock may outlive it by
+ * a moment, and whoever restarts it at once must not be refused. */
+static bool
+lock_soon(int fd)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return true;
+		if (errno != EWOULDBLOCK)
+			return false;
+		nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+	}
+	errno = EWOULDBLOCK;
+	return false;
+}
+
 static enum err_code
 lock_folder(const char *folder, int *fd_out)
 {
@@ -141,7 +160,7 @@ lock_folder(const char *folder, int *fd_out)
 	if (fd < 0)
 		rc = err_set(
 		    ERR_IO, "cannot open %s: %s", name, strerror(errno));
-	else if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+	else if (!lock_soon(fd) && errno == EWOULDBLOCK)
 		rc = err_set(ERR_CONFLICT,
 		    "the data folder %s is in use by another process; stop it, "
 		    "or set XIN_DATA_DIR to another folder",
