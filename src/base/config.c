@@ -206,6 +206,23 @@ load_file(const char *path)
 	return rc;
 }
 
+/* Names that other programs use for the same thing: ours wins. */
+static enum err_code
+take_other_names(void)
+{
+	static const struct {
+		enum config from, to;
+	} other[] = {
+		{ CFG_DATABASE_URL, CFG_STORE_URL },
+		{ CFG_QDRANT_URL, CFG_SEARCH_URL },
+	};
+
+	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++)
+		if (!config_is_set(other[i].to) && config_is_set(other[i].from))
+			TRY(assign(other[i].to, config_str(other[i].from)));
+	return OK;
+}
+
 enum err_code
 config_load(const char *env_file)
 {
@@ -226,7 +243,7 @@ config_load(const char *env_file)
 		if (rc != OK)
 			return rc;
 	}
-	return OK;
+	return take_other_names();
 }
 
 const char *

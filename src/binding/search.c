@@ -29,10 +29,14 @@ find_run(struct script_request *base, struct script_session *session)
 {
 	struct find_request *request = (struct find_request *)base;
 
+	const struct search_ask ask = { .brand = request->turn->brand,
+		.query = request->query,
+		.query_len = request->len,
+		.top_k = request->top_k,
+		.filter = request->filter };
+
 	(void)session;
-	return search_find(request->turn->search, request->turn->brand,
-	    request->query, request->len, request->top_k, request->filter,
-	    &request->hits);
+	return search_find(request->turn->search, &ask, &request->hits);
 }
 
 static void

@@ -173,6 +173,7 @@ turn_retrieve(struct turn *turn)
 	const json_t *retrieval = json_object_get(turn->brand, "retrieval");
 	int64_t top_k =
 	    json_int(turn->route, "top_k", json_int(retrieval, "top_k", TOP_K));
+	struct search_ask ask;
 	json_t *list;
 
 	if (strcmp(route_name(turn), "answer") != 0)
@@ -181,8 +182,11 @@ turn_retrieve(struct turn *turn)
 		query = guard_text_str(turn->message);
 	if (top_k < 1 || top_k > 50)
 		return err_set(ERR_SCRIPT, "top_k must be from 1 to 50");
-	TRY(search_find(turn->product->search, turn->request->brand, query,
-	    strlen(query), (int)top_k, NULL, &turn->hits));
+	ask = (struct search_ask){ .brand = turn->request->brand,
+		.query = query,
+		.query_len = strlen(query),
+		.top_k = (int)top_k };
+	TRY(search_find(turn->product->search, &ask, &turn->hits));
 	list = json_array();
 	for (size_t i = 0; i < turn->hits.count; i++)
 		json_array_append_new(

@@ -262,6 +262,7 @@ HANDLER(api__search)
 	const json_t *filter;
 	struct search_hits hits;
 	json_t *list;
+	struct search_ask ask;
 	int64_t top_k;
 
 	TRY(api__brand(req, AUTH_TURNS, &brand));
@@ -279,8 +280,12 @@ HANDLER(api__search)
 	filter = json_object_get(body, "filter");
 	if (filter != NULL && !json_is_object(filter))
 		return err_set(ERR_INVALID, "\"filter\" must be an object");
-	TRY(search_find(product->search, brand, query, strlen(query),
-	    (int)top_k, filter, &hits));
+	ask = (struct search_ask){ .brand = brand,
+		.query = query,
+		.query_len = strlen(query),
+		.top_k = (int)top_k,
+		.filter = filter };
+	TRY(search_find(product->search, &ask, &hits));
 	list = json_array();
 	for (size_t i = 0; i < hits.count; i++)
 		json_array_append_new(list, hit_json(&hits.items[i]));

@@ -91,30 +91,34 @@ add_term(void *arg, const struct text_token *token)
 }
 
 enum err_code
-search_find(struct search *search, const char *brand, const char *text,
-    size_t len, int top_k, const json_t *filter, struct search_hits *hits_out)
+search_find(struct search *search, const struct search_ask *ask,
+    struct search_hits *hits_out)
 {
 	struct search_query query = {
-		.brand = brand, .top_k = top_k, .filter = filter
+		.brand = ask->brand,
+		.top_k = ask->top_k,
+		.filter = ask->filter,
+		.vector = ask->vector,
+		.dimensions = ask->dimensions,
 	};
 	struct splitter splitter = { &query, false };
 	uint64_t began = clock_mono_us();
 	enum err_code rc = OK;
 
-	if (top_k < 1 || top_k > 200)
+	if (ask->top_k < 1 || ask->top_k > 200)
 		return err_set(ERR_INVALID, "top_k must be from 1 to 200");
-	if (!str_is_utf8(text, len))
+	if (!str_is_utf8(ask->query, ask->query_len))
 		return err_set(ERR_INVALID, "the query is not valid UTF-8");
-	text_tokens(text, len, add_term, &splitter);
+	text_tokens(ask->query, ask->query_len, add_term, &splitter);
 	splitter.keep_stop = true;
 	if (query.count == 0) /* nothing but function words: take those */
-		text_tokens(text, len, add_term, &splitter);
+		text_tokens(ask->query, ask->query_len, add_term, &splitter);
 	*hits_out = (struct search_hits){ 0 };
 	if (query.count > 0)
 		rc = search->ops->find(search, &query, hits_out);
 	for (size_t i = 0; i < query.count; i++)
 		mem_free(query.terms[i]);
-	metric_count(METRIC_SEARCHES, LABELS(brand, err_name(rc)), 1);
+	metric_count(METRIC_SEARCHES, LABELS(ask->brand, err_name(rc)), 1);
 	metric_observe_us(
 	    METRIC_SEARCH_LATENCY, METRIC_NO_LABELS, clock_mono_us() - began);
 	return rc;

@@ -28,6 +28,8 @@ struct chunk {
 	int64_t start, end;   /* character positions in the extracted text */
 	const char *heading;  /* "" when none: "Install > Linux" */
 	const char *metadata; /* JSON object text or NULL */
+	const float *vector;  /* the embedding, or NULL; borrowed */
+	size_t dimensions;    /* of `vector` */
 };
 /* Put (replace) chunks of one version, aside. Idempotent by (source, version,
  * number). */
@@ -52,9 +54,18 @@ struct search_hits {
 	struct search_hit *items;
 	size_t count;
 };
-/* `filter`: object of metadata equality, NULL = none. top_k 1..200. */
-enum err_code search_find(struct search *search, const char *brand,
-    const char *query, size_t query_len, int top_k, const json_t *filter,
+/* What is asked. With a vector, the lexical and the nearest chunks are fused by
+ * reciprocal rank (k = 60); without one the ranking is lexical alone. */
+struct search_ask {
+	const char *brand;
+	const char *query;
+	size_t query_len;
+	int top_k;            /* 1..200 */
+	const json_t *filter; /* object of metadata equality, NULL = none */
+	const float *vector;  /* the question's embedding, or NULL */
+	size_t dimensions;
+};
+enum err_code search_find(struct search *search, const struct search_ask *ask,
     struct search_hits *hits_out);
 void search_hits_done(struct search_hits *hits);
 /* Idf of each token of a text for the brand (Lucene's formula), for the

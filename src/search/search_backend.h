@@ -17,6 +17,8 @@ struct search_query {
 	size_t count;
 	int top_k;
 	const json_t *filter; /* object or NULL */
+	const float *vector;  /* or NULL */
+	size_t dimensions;
 };
 
 struct search_ops {

@@ -225,8 +225,12 @@ ask(struct house *house, const char *brand, const char *question,
 		.confidence_floor = -1,
 		.no_answer = "-" };
 
-	check(search_find(house->search, brand, question, strlen(question),
-	    TOP_K, NULL, hits));
+	check(search_find(house->search,
+	    &(struct search_ask){ .brand = brand,
+		.query = question,
+		.query_len = strlen(question),
+		.top_k = TOP_K },
+	    hits));
 	text_tokens(question, strlen(question), add_term, &terms);
 	check(search_idf(
 	    house->search, brand, terms.tokens, terms.count, terms.idf));
@@ -444,8 +448,12 @@ run_ranking(
 		if (want == 0)
 			continue;
 		judged++;
-		check(search_find(house->search, brand, text, strlen(text),
-		    DEEP_K, NULL, &hits));
+		check(search_find(house->search,
+		    &(struct search_ask){ .brand = brand,
+			.query = text,
+			.query_len = strlen(text),
+			.top_k = DEEP_K },
+		    &hits));
 		count = sources_of(&hits, sources);
 		for (size_t r = 0; r < count && r < 100; r++) {
 			if (!is_relevant(
