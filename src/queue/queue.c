@@ -37,7 +37,7 @@ queue_open(const char *url, struct sqlite *db, struct queue **queue_out)
 			continue;
 		TRY(backends[i]->open(url, db, &queue));
 		queue->backend = backends[i];
-		queue->waiters = queue__waiters_new();
+		queue->waiters = waiters_new();
 		*queue_out = queue;
 		return OK;
 	}
@@ -48,13 +48,13 @@ queue_open(const char *url, struct sqlite *db, struct queue **queue_out)
 void
 queue_close(struct queue *queue)
 {
-	struct queue_waiters *waiters;
+	struct waiters *waiters;
 
 	if (queue == NULL)
 		return;
 	waiters = queue->waiters;
 	queue->backend->close(queue);
-	queue__waiters_free(waiters);
+	waiters_free(waiters);
 }
 
 void
@@ -107,7 +107,7 @@ queue_put(struct queue *queue, const char *id, const char *brand,
 	    queue, id, brand, function, kwargs, run_at, &result));
 	if (result == QUEUE_PUT_NEW)
 		count("enqueued", 1);
-	queue__wake_one(queue->waiters);
+	waiters_wake_one(queue->waiters);
 	return OK;
 }
 
@@ -125,7 +125,7 @@ look(struct queue *queue, int64_t lease_ms, int64_t *next_at_out,
 	*next_at_out = found.next_at;
 	/* Jobs came back: others may find work too. */
 	if (found.reaped > 0)
-		queue__wake_one(queue->waiters);
+		waiters_wake_one(queue->waiters);
 	return rc;
 }
 
@@ -144,13 +144,13 @@ wait_until(const struct queue *queue, uint64_t deadline_ms, int64_t next_at)
 
 /* OK = look again. */
 static enum err_code
-wait_for_work(struct queue *queue, struct queue_waiter *waiter,
-    uint64_t deadline_ms, int64_t next_at)
+wait_for_work(struct queue *queue, struct waiter *waiter, uint64_t deadline_ms,
+    int64_t next_at)
 {
 	enum err_code rc = ERR_DEADLINE;
 
 	if (deadline_left_ms(deadline_ms) > 0)
-		rc = queue__waiter_wait(
+		rc = waiter_wait(
 		    waiter, wait_until(queue, deadline_ms, next_at));
 	if (rc == ERR_DEADLINE && deadline_left_ms(deadline_ms) > 0)
 		return OK;
@@ -171,7 +171,7 @@ queue_take(struct queue *queue, int64_t lease_ms, uint64_t deadline_ms,
 	if (task != NULL)
 		deadline_ms = deadline_min(deadline_ms, task->deadline_ms);
 	for (;;) {
-		struct queue_waiter *waiter = queue__waiter_add(queue->waiters);
+		struct waiter *waiter = waiter_add(queue->waiters);
 		int64_t next_at;
 		enum err_code rc = look(queue, lease_ms, &next_at, job_out);
 		bool again = false, spent;
@@ -180,12 +180,12 @@ queue_take(struct queue *queue, int64_t lease_ms, uint64_t deadline_ms,
 			rc = wait_for_work(queue, waiter, deadline_ms, next_at);
 			again = rc == OK;
 		}
-		spent = queue__waiter_remove(queue->waiters, waiter);
+		spent = waiter_remove(queue->waiters, waiter);
 		if (again)
 			continue;
 		/* A wake-up that came to one who leaves is another's. */
 		if (spent)
-			queue__wake_one(queue->waiters);
+			waiters_wake_one(queue->waiters);
 		return rc;
 	}
 }
@@ -210,7 +210,7 @@ queue_retry(struct queue *queue, const struct job *job, int64_t run_at)
 {
 	TRY(queue->backend->retry(queue, job, run_at));
 	count("retried", 1);
-	queue__wake_one(queue->waiters);
+	waiters_wake_one(queue->waiters);
 	return OK;
 }
 

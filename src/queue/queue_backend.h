@@ -2,6 +2,7 @@
 #ifndef XIN_QUEUE_QUEUE_BACKEND_H
 #define XIN_QUEUE_QUEUE_BACKEND_H
 
+#include "fiber/waiters.h"
 #include "queue/queue.h"
 
 /*
@@ -51,32 +52,15 @@ struct queue_backend {
 	uint64_t poll_ms;
 };
 
-struct queue_waiter;
-
 /* A back end's own structure begins with this one, zeroed. */
 struct queue {
 	const struct queue_backend *backend;
-	struct queue_waiters *waiters;
+	struct waiters *waiters;
 };
 
 extern const struct queue_backend queue_sqlite_backend;
 
 /* Dead letters kept; older ones are deleted. */
 #define QUEUE_DEAD_MAX 10000
-
-/* ---- the fibers that wait for a job (queue_wait.c) ---- */
-struct queue_waiters *queue__waiters_new(void);
-void queue__waiters_free(struct queue_waiters *waiters);
-/* Register the running fiber BEFORE it looks, so that no put is missed. */
-struct queue_waiter *queue__waiter_add(struct queue_waiters *waiters);
-/* WAITS until woken or the deadline: OK when woken. */
-enum err_code queue__waiter_wait(
-    struct queue_waiter *waiter, uint64_t deadline_ms);
-/* Unregister and free. True when a wake-up was spent on this one, which the
- * caller passes on if it leaves without a job. */
-bool queue__waiter_remove(
-    struct queue_waiters *waiters, struct queue_waiter *waiter);
-/* Any thread: wake one. */
-void queue__wake_one(struct queue_waiters *waiters);
 
 #endif

@@ -1,34 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Waking takers, whatever loop they live on. A waiter is on the heap and is
+ * Waking fibers, whatever loop they live on. A waiter is on the heap and is
  * shared by its fiber and by a wake-up that may still be on its way through the
  * mailbox of the fiber's loop: `fiber` and `woken` belong to that loop alone,
  * `listed` and `posted` to the lock. Who comes last frees it.
  */
+#include "fiber/waiters.h"
+
 #include <pthread.h>
 
 #include "base/mem.h"
 #include "fiber/fiber.h"
 #include "fiber/loop.h"
-#include "queue/queue_backend.h"
 
-struct queue_waiters {
+struct waiters {
 	pthread_mutex_t lock;
-	struct queue_waiter *first, **last;
+	struct waiter *first, **last;
 };
 
-struct queue_waiter {
-	struct queue_waiter *next;
+struct waiter {
+	struct waiter *next;
 	struct loop *loop;
 	struct fiber *fiber; /* NULL: it left, the wake-up frees */
 	bool woken;
 	bool listed, posted;
 };
 
-struct queue_waiters *
-queue__waiters_new(void)
+struct waiters *
+waiters_new(void)
 {
-	struct queue_waiters *waiters = mem_zero(sizeof(*waiters));
+	struct waiters *waiters = mem_zero(sizeof(*waiters));
 
 	pthread_mutex_init(&waiters->lock, NULL);
 	waiters->last = &waiters->first;
@@ -36,7 +37,7 @@ queue__waiters_new(void)
 }
 
 void
-queue__waiters_free(struct queue_waiters *waiters)
+waiters_free(struct waiters *waiters)
 {
 	if (waiters == NULL)
 		return;
@@ -45,10 +46,10 @@ queue__waiters_free(struct queue_waiters *waiters)
 	mem_free(waiters);
 }
 
-struct queue_waiter *
-queue__waiter_add(struct queue_waiters *waiters)
+struct waiter *
+waiter_add(struct waiters *waiters)
 {
-	struct queue_waiter *waiter = mem_zero(sizeof(*waiter));
+	struct waiter *waiter = mem_zero(sizeof(*waiter));
 
 	waiter->loop = loop_self();
 	waiter->fiber = fiber_self();
@@ -62,7 +63,7 @@ queue__waiter_add(struct queue_waiters *waiters)
 }
 
 enum err_code
-queue__waiter_wait(struct queue_waiter *waiter, uint64_t deadline_ms)
+waiter_wait(struct waiter *waiter, uint64_t deadline_ms)
 {
 	enum err_code rc = OK;
 
@@ -78,7 +79,7 @@ queue__waiter_wait(struct queue_waiter *waiter, uint64_t deadline_ms)
 static void
 deliver(void *arg)
 {
-	struct queue_waiter *waiter = arg;
+	struct waiter *waiter = arg;
 
 	if (waiter->fiber == NULL) {
 		mem_free(waiter);
@@ -89,9 +90,9 @@ deliver(void *arg)
 }
 
 bool
-queue__waiter_remove(struct queue_waiters *waiters, struct queue_waiter *waiter)
+waiter_remove(struct waiters *waiters, struct waiter *waiter)
 {
-	struct queue_waiter **at;
+	struct waiter **at;
 	bool posted;
 
 	pthread_mutex_lock(&waiters->lock);
@@ -113,10 +114,10 @@ queue__waiter_remove(struct queue_waiters *waiters, struct queue_waiter *waiter)
 
 /* loop_post stands inside the lock, so that `posted` is settled before the
  * waiter can look at it; it only queues. */
-void
-queue__wake_one(struct queue_waiters *waiters)
+static void
+wake(struct waiters *waiters, bool all)
 {
-	struct queue_waiter *waiter;
+	struct waiter *waiter;
 
 	pthread_mutex_lock(&waiters->lock);
 	while ((waiter = waiters->first) != NULL) {
@@ -126,8 +127,20 @@ queue__wake_one(struct queue_waiters *waiters)
 		waiter->next = NULL;
 		waiter->listed = false;
 		waiter->posted = loop_post(waiter->loop, deliver, waiter);
-		if (waiter->posted)
+		if (waiter->posted && !all)
 			break;
 	}
 	pthread_mutex_unlock(&waiters->lock);
+}
+
+void
+waiters_wake_one(struct waiters *waiters)
+{
+	wake(waiters, false);
+}
+
+void
+waiters_wake_all(struct waiters *waiters)
+{
+	wake(waiters, true);
 }
