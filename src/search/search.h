@@ -13,7 +13,8 @@
  * only chunks whose version is its source's live version (the store row is the
  * switch), so nobody sees half a document. Ranking: Lucene's BM25 (k1 1.2,
  * b 0.75, idf counted for the brand's live chunks) over text_tokens of title
- * and text. All functions WAIT.
+ * and text; the title counts twice, the heading once. Equal scores stand by
+ * source id, then number. All functions WAIT.
  */
 struct search;
 struct sqlite;
