@@ -39,6 +39,7 @@ HANDLER(api__turn_cancel);
 HANDLER(api__turn_feedback);
 HANDLER(api__turn_get);
 HANDLER(api__turn_capsule);
+HANDLER(api__turn_events);
 HANDLER(api__conversations);
 HANDLER(api__conversation_get);
 HANDLER(api__conversation_messages);
@@ -60,5 +61,10 @@ HANDLER(api__openapi);
 HANDLER(api__docs);
 HANDLER(api__console);
 HANDLER(api__console_file);
+
+/* POST turns with "stream": answers by events. */
+struct turn_request;
+enum err_code api__turn_stream(struct http_request *req,
+    struct product *product, const struct turn_request *request);
 
 #endif

@@ -36,6 +36,8 @@ const struct http_route orchestrator_routes[] = {
 	{ HTTP_M_POST, B "/search", HTTP_BODY_SMALL, api__search },
 	{ HTTP_M_POST, B "/turns", HTTP_BODY_SMALL, api__turns_post },
 	{ HTTP_M_GET, B "/turns/{id}", HTTP_BODY_NONE, api__turn_get },
+	{ HTTP_M_GET, B "/turns/{id}/events", HTTP_BODY_NONE,
+	    api__turn_events },
 	{ HTTP_M_POST, B "/turns/{id}/cancel", HTTP_BODY_SMALL,
 	    api__turn_cancel },
 	{ HTTP_M_POST, B "/turns/{id}/feedback", HTTP_BODY_SMALL,

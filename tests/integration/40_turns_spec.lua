@@ -47,6 +47,34 @@ describe("turns", function()
     assert.matches("event: ?guard", answer.text)
   end)
 
+  it("go on behind Last-Event-ID, by the same POST or by their events", function()
+    local question, key = "Within how many days can I return a jacket?", { ["idempotency-key"] = "stream-once" }
+    local whole = server:turn("default", question, { stream = true }, key).text
+    local id = whole:match('"id":"(tn_%w+)"')
+    local last = whole:match(".*\nid: ?(%d+)\n")
+    local path = "/v1/brands/default/turns/" .. id .. "/events"
+    local function from_third(text) return text:sub((text:find("id: ?3\n"))) end
+    for _, answer in ipairs({
+      server:turn("default", question, { stream = true },
+        { ["idempotency-key"] = "stream-once", ["last-event-id"] = "2" }),
+      server:ask("GET", path, nil, { ["last-event-id"] = "2" }),
+    }) do
+      assert.equal(200, answer.status)
+      assert.matches("^[^\n]*3\n", answer.text:match("id: ?[^\n]*\n"))
+      assert.equal(from_third(whole), from_third(answer.text))
+    end
+    assert.equal("", (server:ask("GET", path, nil, { ["last-event-id"] = last }).text:gsub("%s", "")))
+    assert.equal(400, server:ask("GET", path, nil, { ["last-event-id"] = "x" }).status)
+    assert.equal(404, server:ask("GET", "/v1/brands/alpha/turns/" .. id .. "/events").status)
+  end)
+
+  it("have their answer as one event when their events are kept no more", function()
+    local turn = server:turn("default", "hello").json
+    local events = server:ask("GET", "/v1/brands/default/turns/" .. turn.id .. "/events").text
+    assert.matches("event: ?done", events)
+    assert.equal(turn.reply, xin.json.decode(events:match("data: ?([^\n]*)")).reply)
+  end)
+
   it("join the user's open conversation and keep its messages", function()
     local first = server:turn("default", "hello", { user = { id = "joiner" } }).json
     local second = server:turn("default", "thanks", { user = { id = "joiner" } }).json
