@@ -11,6 +11,8 @@
  * returns the exit code (0 done, 1 failed, 2 wrong usage). */
 int command_serve(int argc, char **argv);
 int command_gateway(int argc, char **argv);
+int command_orchestrator(int argc, char **argv);
+int command_worker(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_scripts(int argc, char **argv);
 int command_ingest(int argc, char **argv);

@@ -15,9 +15,13 @@ static const struct command {
 	const char *sentence;
 } commands[] = {
 	{ "serve", command_serve, "xin serve",
-	    "All three services in one process, on embedded back ends." },
+	    "All three services in one process." },
 	{ "gateway", command_gateway, "xin gateway",
 	    "The channel gateway alone; asks XIN_ORCHESTRATOR_URL." },
+	{ "orchestrator", command_orchestrator, "xin orchestrator",
+	    "The API and the console alone, on shared back ends." },
+	{ "worker", command_worker, "xin worker",
+	    "The ingestion worker alone, on shared back ends." },
 	{ "ingest", command_ingest,
 	    "xin ingest FILE|FOLDER... --brand BRAND [--force]",
 	    "Upload documents and follow them until they are ready." },
@@ -39,7 +43,7 @@ help(FILE *out)
 {
 	fputs("xin " XIN_VERSION ": chatbots for many brands\n\n", out);
 	for (const struct command *c = commands; c->name != NULL; c++)
-		fprintf(out, "  %-9s %s\n", c->name, c->sentence);
+		fprintf(out, "  %-12s %s\n", c->name, c->sentence);
 	fputs("\n`xin COMMAND --help` shows one command, `xin help settings` "
 	      "all settings.\nCommands that talk to a running service read "
 	      "XIN_URL and XIN_KEY.\n",
@@ -95,14 +99,6 @@ main(int argc, char **argv)
 			return 0;
 		}
 		return c->run(argc - 2, argv + 2);
-	}
-	if (strcmp(name, "orchestrator") == 0 || strcmp(name, "worker") == 0) {
-		fprintf(stderr,
-		    "xin %s needs the cluster back ends (PostgreSQL, Redis, S3, "
-		    "Qdrant), which this version does not ship; on one machine "
-		    "run `xin serve`\n",
-		    name);
-		return 2;
 	}
 	fprintf(stderr, "xin: unknown command \"%s\"\n\n", name);
 	help(stderr);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `xin serve` and `xin gateway`: open what the services stand on, start them,
- * wait for a signal, stop everything in reverse order. Main's thread runs no
- * loop: it waits for signals.
+ * The services: `xin serve` runs all three, `xin gateway`, `xin orchestrator`
+ * and `xin worker` one each. Open what they stand on, start them, wait for a
+ * signal, stop everything in reverse order. Main's thread runs no loop: it
+ * waits for signals.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/config.h"
@@ -25,23 +25,17 @@
 #include "domain/service_api.h"
 #include "fiber/loop.h"
 #include "gateway/gateway.h"
-#include "kv/kv.h"
+#include "main/back_ends.h"
 #include "main/command.h"
-#include "model/model.h"
 #include "net/url.h"
-#include "object/object.h"
 #include "orchestrator/orchestrator.h"
-#include "queue/queue.h"
 #include "script/script.h"
-#include "search/search.h"
-#include "sqlite/sqlite.h"
 #include "store/store.h"
 #include "telemetry/telemetry.h"
 #include "text/match.h"
 #include "worker/worker.h"
 
 static struct {
-	struct sqlite *db;
 	struct product product;
 	struct http_server *orchestrator, *gateway;
 	struct http_server *gateway_exporter, *worker_exporter;
@@ -141,52 +135,17 @@ show_process(void)
 	    METRIC_BUILD, SERVICE_NONE, LABELS(XIN_VERSION), read_one, NULL);
 }
 
+/* The webhooks' secret must be one of ours where others can connect. */
 static enum err_code
-make_folder(const char *path)
+check_webhook_secret(const char *listen)
 {
-	if (mkdir(path, 0700) == 0 || errno == EEXIST)
+	if (is_loopback(listen) || config_is_set(CFG_WEBHOOK_SECRET) ||
+	    strcmp(config_str(CFG_AUTH), "open") == 0)
 		return OK;
-	return err_set(ERR_IO, "cannot make %s: %s", path, strerror(errno));
-}
-
-static enum err_code
-open_database(void)
-{
-	const char *url = config_str(CFG_STORE_URL);
-	char *path;
-	enum err_code rc;
-
-	if (url[0] != '\0' && !str_starts(url, "sqlite:"))
-		return err_set(ERR_CONFIG,
-		    "XIN_STORE_URL is \"%s\"; this version knows sqlite:/path",
-		    url);
-	TRY(make_folder(config_str(CFG_DATA_DIR)));
-	if (strlen(url) > 7)
-		path = mem_strdup(url + 7);
-	else
-		path = mem_printf("%s/xin.db", config_str(CFG_DATA_DIR));
-	rc = sqlite_open(path, &house.db);
-	mem_free(path);
-	return rc;
-}
-
-static enum err_code
-open_back_ends(void)
-{
-	struct product *product = &house.product;
-	const char *objects = config_str(CFG_OBJECTS_URL);
-	char *folder = mem_printf("file:%s/objects", config_str(CFG_DATA_DIR));
-	enum err_code rc;
-
-	rc = object_open(objects[0] ? objects : folder, &product->objects);
-	mem_free(folder);
-	if (rc != OK)
-		return rc;
-	TRY(store_open("sqlite:", house.db, &product->store));
-	TRY(queue_open("sqlite:", house.db, &product->queue));
-	TRY(search_open("sqlite:", house.db, &product->search));
-	TRY(model_open("", &product->model));
-	return kv_open("", &product->kv);
+	return err_set(ERR_CONFIG,
+	    "%s is not loopback and GATEWAY_WEBHOOK_SECRET is the default: set "
+	    "it, or say XIN_AUTH=open",
+	    listen);
 }
 
 /* Open access: nobody asked for keys and only this machine can connect. */
@@ -215,16 +174,11 @@ decide_access(const char *orchestrator, const char *gateway)
 		    "%s is not loopback and there is no API key: set "
 		    "XIN_ADMIN_KEY, or say XIN_AUTH=open",
 		    orchestrator);
-	if (!is_loopback(gateway) && !config_is_set(CFG_WEBHOOK_SECRET))
-		return err_set(ERR_CONFIG,
-		    "%s is not loopback and GATEWAY_WEBHOOK_SECRET is the "
-		    "default: set it, or say XIN_AUTH=open",
-		    gateway);
-	return OK;
+	return gateway != NULL ? check_webhook_secret(gateway) : OK;
 }
 
 struct listens {
-	const char *orchestrator, *gateway;
+	const char *orchestrator, *gateway; /* NULL = not of this process */
 };
 
 static enum err_code
@@ -236,15 +190,19 @@ decide_on_loop(void *arg)
 }
 
 static enum err_code
-open_exporters(struct product *product, bool worker)
+open_gateway_exporter(struct product *product)
 {
-	TRY(service_exporter_open(product, SERVICE_GATEWAY,
+	return service_exporter_open(product, SERVICE_GATEWAY,
 	    config_str(CFG_GATEWAY_METRICS_HOST),
-	    (int)config_int(CFG_GATEWAY_METRICS_PORT),
-	    &house.gateway_exporter));
-	if (!worker)
-		return OK;
-	return service_exporter_open(product, SERVICE_WORKER,
+	    (int)config_int(CFG_GATEWAY_METRICS_PORT), &house.gateway_exporter);
+}
+
+static enum err_code
+open_worker(void)
+{
+	TRY(worker_start(&house.product));
+	house.worker = true;
+	return service_exporter_open(&house.product, SERVICE_WORKER,
 	    config_str(CFG_INGEST_METRICS_HOST),
 	    (int)config_int(CFG_INGEST_METRICS_PORT), &house.worker_exporter);
 }
@@ -253,7 +211,7 @@ static enum err_code
 open_pattern_cache(void)
 {
 	char *path = mem_printf("%s/patterns", config_str(CFG_DATA_DIR));
-	enum err_code rc = make_folder(config_str(CFG_DATA_DIR));
+	enum err_code rc = back_ends_folder();
 
 	if (rc == OK)
 		rc = match_cache_open(path);
@@ -288,6 +246,13 @@ say_ready(void)
 }
 
 static enum err_code
+start_scripts(struct product *product)
+{
+	house.scripts = true;
+	return scripts_start(product);
+}
+
+static enum err_code
 start_serve(void)
 {
 	struct listens listens = {
@@ -296,20 +261,17 @@ start_serve(void)
 	};
 
 	TRY(start_common());
-	TRY(open_database());
-	TRY(open_back_ends());
+	TRY(back_ends_open(&house.product, true));
 	for (int s = SERVICE_GATEWAY; s < SERVICE_COUNT; s++)
 		TRY(telemetry_init_tracing((enum service)s));
 	TRY(loop_call(loop_at(0), decide_on_loop, &listens));
-	house.scripts = true;
-	TRY(scripts_start(&house.product));
-	TRY(worker_start(&house.product));
-	house.worker = true;
+	TRY(start_scripts(&house.product));
 	TRY(orchestrator_open(
 	    &house.product, listens.orchestrator, &house.orchestrator));
 	TRY(gateway_open(&house.product, listens.gateway, orchestrator_routes,
 	    orchestrator_before, &house.gateway));
-	TRY(open_exporters(&house.product, true));
+	TRY(open_gateway_exporter(&house.product));
+	TRY(open_worker());
 	say_ready();
 	return OK;
 }
@@ -322,19 +284,45 @@ start_gateway(void)
 	if (config_str(CFG_ORCHESTRATOR_URL)[0] == '\0')
 		return err_set(ERR_CONFIG,
 		    "set XIN_ORCHESTRATOR_URL: `xin gateway` asks it");
-	if (!is_loopback(listen) && !config_is_set(CFG_WEBHOOK_SECRET) &&
-	    strcmp(config_str(CFG_AUTH), "open") != 0)
-		return err_set(ERR_CONFIG,
-		    "%s is not loopback and GATEWAY_WEBHOOK_SECRET is the "
-		    "default: set it, or say XIN_AUTH=open",
-		    listen);
+	TRY(check_webhook_secret(listen));
 	TRY(start_common());
 	service_process_owner(SERVICE_GATEWAY);
 	TRY(telemetry_init_tracing(SERVICE_GATEWAY));
-	house.scripts = true;
-	TRY(scripts_start(NULL));
+	TRY(start_scripts(NULL));
 	TRY(gateway_open(NULL, listen, NULL, NULL, &house.gateway));
-	return open_exporters(NULL, false);
+	return open_gateway_exporter(NULL);
+}
+
+static enum err_code
+start_orchestrator(void)
+{
+	struct listens listens = {
+		listen_of(CFG_ORCHESTRATOR_LISTEN, "0.0.0.0:8000"),
+		NULL,
+	};
+
+	TRY(back_ends_shared("orchestrator"));
+	TRY(start_common());
+	TRY(back_ends_open(&house.product, false));
+	TRY(telemetry_init_tracing(SERVICE_ORCHESTRATOR));
+	TRY(loop_call(loop_at(0), decide_on_loop, &listens));
+	TRY(start_scripts(&house.product));
+	TRY(orchestrator_open(
+	    &house.product, listens.orchestrator, &house.orchestrator));
+	say_ready();
+	return OK;
+}
+
+static enum err_code
+start_worker(void)
+{
+	TRY(back_ends_shared("worker"));
+	TRY(start_common());
+	service_process_owner(SERVICE_WORKER);
+	TRY(back_ends_open(&house.product, false));
+	TRY(telemetry_init_tracing(SERVICE_WORKER));
+	TRY(start_scripts(&house.product));
+	return open_worker();
 }
 
 /* ---- stop ---- */
@@ -366,13 +354,7 @@ stop(void)
 	}
 	if (house.loops)
 		loops_stop(deadline_left_ms(until));
-	kv_close(house.product.kv);
-	model_close(house.product.model);
-	search_close(house.product.search);
-	queue_close(house.product.queue);
-	store_close(house.product.store);
-	object_close(house.product.objects);
-	sqlite_close(house.db);
+	back_ends_close(&house.product);
 }
 
 static void
@@ -442,4 +424,16 @@ int
 command_gateway(int argc, char **argv)
 {
 	return no_words(argc, argv) ?: run("gateway", start_gateway);
+}
+
+int
+command_orchestrator(int argc, char **argv)
+{
+	return no_words(argc, argv) ?: run("orchestrator", start_orchestrator);
+}
+
+int
+command_worker(int argc, char **argv)
+{
+	return no_words(argc, argv) ?: run("worker", start_worker);
 }
