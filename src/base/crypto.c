@@ -78,6 +78,12 @@ crypto_sha256(const void *data, size_t len, uint8_t out[SHA256_SIZE])
 }
 
 void
+crypto_sha1(const void *data, size_t len, uint8_t out[SHA1_SIZE])
+{
+	must(EVP_Digest(data, len, out, NULL, EVP_sha1(), NULL) == 1);
+}
+
+void
 crypto_sha256_hex(const void *data, size_t len, char out[SHA256_HEX_SIZE])
 {
 	uint8_t digest[SHA256_SIZE];

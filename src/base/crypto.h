@@ -15,6 +15,9 @@
 
 void crypto_sha256(const void *data, size_t len, uint8_t out[SHA256_SIZE]);
 void crypto_sha256_hex(const void *data, size_t len, char out[SHA256_HEX_SIZE]);
+/* For what a protocol wants in SHA-1 (UUID version 5), nothing else. */
+#define SHA1_SIZE 20
+void crypto_sha1(const void *data, size_t len, uint8_t out[SHA1_SIZE]);
 void crypto_hmac_sha256(const void *key, size_t key_len, const void *data,
     size_t len, uint8_t out[SHA256_SIZE]);
 

@@ -29,6 +29,12 @@ search_lucene_tf(double frequency, double length, double mean)
 	return frequency / (frequency + K1 * (1 - B + B * norm));
 }
 
+double
+search_rrf(size_t rank)
+{
+	return rank == 0 ? 0 : 1 / (60 + (double)rank);
+}
+
 enum err_code
 search_open(const char *url, struct sqlite *db, struct search **search_out)
 {
@@ -37,6 +43,12 @@ search_open(const char *url, struct sqlite *db, struct search **search_out)
 	return err_set(ERR_CONFIG,
 	    "XIN_SEARCH_URL is \"%s\"; this version knows the embedded one",
 	    url);
+}
+
+void
+search_set_live(struct search *search, const struct search_live *live)
+{
+	search->live = *live;
 }
 
 void

@@ -22,6 +22,29 @@ enum err_code search_open(
     const char *url, struct sqlite *db, struct search **search_out);
 void search_close(struct search *search);
 
+/*
+ * What a back end that does not share the store's database (Qdrant) asks about
+ * sources: the store row is the switch. Search stands on the store's floor, so
+ * the two are wired from above (domain/live.h). The callbacks WAIT; `arg` must
+ * outlive `search`. Copied; set before the first call. The embedded back end
+ * reads the rows itself and needs none of it.
+ */
+struct search_live {
+	void *arg;
+	/* The live version of each source, 0 = none or no such source. */
+	enum err_code (*versions)(void *arg, const char *brand,
+	    const char *const *ids, size_t count, int64_t *versions_out);
+	/* Sources whose newest version is not live: id and live version, at
+	 * most `limit`, ordered by id. */
+	enum err_code (*unsettled)(void *arg, const char *brand, size_t limit,
+	    char (*ids_out)[IDENT_SIZE], int64_t *live_out, size_t *count_out);
+	/* Metadata (JSON object text) and URL of a source, for chunks that have
+	 * none; NULL = none. mem_free. ERR_NOT_FOUND. */
+	enum err_code (*describe)(void *arg, const char *brand, const char *id,
+	    char **metadata_out, char **source_url_out);
+};
+void search_set_live(struct search *search, const struct search_live *live);
+
 struct chunk {
 	int64_t number; /* from 0 */
 	const char *text;

@@ -10,6 +10,8 @@
  * exact score of search.h from its postings.
  */
 #define SEARCH_TERMS_MAX 64
+/* Depth of the lexical and of the nearest list that are fused. */
+#define SEARCH_CANDIDATES 200
 
 struct search_query {
 	const char *brand;
@@ -37,6 +39,7 @@ struct search_ops {
 
 struct search {
 	const struct search_ops *ops;
+	struct search_live live; /* zeros with the embedded one */
 };
 
 enum err_code search_sqlite_open(struct sqlite *db, struct search **search_out);
@@ -45,5 +48,9 @@ enum err_code search_sqlite_open(struct sqlite *db, struct search **search_out);
 double search_lucene_idf(double total, double with_term);
 /* Lucene's tf part: f / (f + k1 (1 - b + b length / mean)). */
 double search_lucene_tf(double frequency, double length, double mean);
+/* One list's part in reciprocal rank fusion: 1 / (60 + rank), rank from 1; 0
+ * for rank 0, "not in this list". Lists end at SEARCH_CANDIDATES; ties go by
+ * source id, then chunk number. */
+double search_rrf(size_t rank);
 
 #endif

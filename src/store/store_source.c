@@ -180,6 +180,29 @@ store_source_list(struct store *store, const char *brand, int status,
 }
 
 enum err_code
+store_live_versions(struct store *store, const char *brand,
+    const char *const *ids, size_t count, int64_t *versions_out)
+{
+	TRY(store__check_brand(brand));
+	if (count > 1000)
+		return err_set(ERR_TOO_LARGE, "at most 1000 documents at once");
+	return count == 0 ? OK
+			  : STORE_CALL(store, "source.live_versions",
+				store->backend->sources->live_versions(
+				    store, brand, ids, count, versions_out));
+}
+
+enum err_code
+store_unsettled(struct store *store, const char *brand, size_t limit,
+    struct source_version *items_out, size_t *count_out)
+{
+	TRY(store__check_brand(brand));
+	return STORE_CALL(store, "source.unsettled",
+	    store->backend->sources->unsettled(
+		store, brand, limit, items_out, count_out));
+}
+
+enum err_code
 store_source_delete(struct store *store, const char *brand, const char *id,
     struct source *source_out)
 {

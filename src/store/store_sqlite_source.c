@@ -350,6 +350,82 @@ source_list(struct store *store, const char *brand, int status,
 	return OK;
 }
 
+struct versions_call {
+	const char *brand;
+	const char *const *ids;
+	size_t count; /* of ids; or the limit */
+	int64_t *live;
+	struct source_version *items;
+	size_t found;
+};
+
+static enum err_code
+live_rows(sqlite3 *db, void *arg)
+{
+	struct versions_call *c = arg;
+
+	for (size_t i = 0; i < c->count; i++) {
+		sqlite3_stmt *s;
+		bool row;
+
+		TRY(sqlite_query(db, &s,
+		    "SELECT live_version FROM knowledge_sources"
+		    " WHERE brand_id = ? AND id = ?",
+		    "tt", c->brand, c->ids[i]));
+		TRY(sqlite_step(db, s, &row));
+		c->live[i] = row ? sqlite3_column_int64(s, 0) : 0;
+		sqlite3_reset(s);
+	}
+	return OK;
+}
+
+static enum err_code
+live_versions(struct store *store, const char *brand, const char *const *ids,
+    size_t count, int64_t *versions_out)
+{
+	struct versions_call c = {
+		.brand = brand, .ids = ids, .count = count, .live = versions_out
+	};
+
+	return sqlite_read(store_sqlite__db(store), live_rows, &c);
+}
+
+static enum err_code
+unsettled_rows(sqlite3 *db, void *arg)
+{
+	struct versions_call *c = arg;
+	sqlite3_stmt *s;
+	enum err_code rc;
+	bool row;
+
+	c->found = 0;
+	TRY(sqlite_query(db, &s,
+	    "SELECT id, live_version FROM knowledge_sources"
+	    " WHERE brand_id = ? AND version <> live_version"
+	    " ORDER BY id LIMIT ?",
+	    "ti", c->brand, (int64_t)c->count));
+	while ((rc = sqlite_step(db, s, &row)) == OK && row) {
+		struct source_version *item = &c->items[c->found++];
+
+		copy_column(item->id, sizeof(item->id), s, 0);
+		item->live = sqlite3_column_int64(s, 1);
+	}
+	return rc;
+}
+
+static enum err_code
+unsettled(struct store *store, const char *brand, size_t limit,
+    struct source_version *items_out, size_t *count_out)
+{
+	struct versions_call c = {
+		.brand = brand, .count = limit, .items = items_out
+	};
+
+	TRY(sqlite_read(store_sqlite__db(store), unsettled_rows, &c));
+	*count_out = c.found;
+	return OK;
+}
+
 static enum err_code delete (sqlite3 *db, void *arg) {
 	struct call *c = arg; sqlite3_stmt * s;
 
@@ -446,6 +522,8 @@ const struct store_source_ops store_sqlite__sources = {
 	.get = source_get,
 	.replace = source_replace,
 	.list = source_list,
+	.live_versions = live_versions,
+	.unsettled = unsettled,
 	.delete = source_delete,
 	.retry = source_retry,
 	.cancel = source_cancel,

@@ -463,6 +463,47 @@ a_failed_new_version_leaves_the_old_one_live(void **state)
 }
 
 static void
+the_live_version_and_what_is_unsettled_are_told(void **state)
+{
+	struct store *store = store_of(state);
+	struct source one = added(store, "acme", "One"), two, row;
+	struct source_version open[2];
+	int64_t live[3], old;
+	const char *ids[3] = { one.id, "kn_nothing", NULL };
+	size_t count;
+	bool existed;
+
+	two = upload("acme", "Two", HASH_B);
+	assert_int_equal(store_source_add(store, &two, false, &existed), OK);
+	ids[2] = two.id;
+	assert_int_equal(store_unsettled(store, "acme", 2, open, &count), OK);
+	assert_int_equal(count, 2);
+	assert_int_equal(store_unsettled(store, "acme", 1, open, &count), OK);
+	assert_int_equal(count, 1);
+	assert_int_equal(
+	    store_source_claim(store, "acme", one.id, 1, "w", LEASE, 5, &row),
+	    OK);
+	source_done(&row);
+	assert_int_equal(
+	    store_source_ready(store, one.id, "w", 1, 3, "[]", &old), OK);
+	assert_int_equal(store_live_versions(store, "acme", ids, 3, live), OK);
+	assert_int_equal(live[0], 1);
+	assert_int_equal(live[1], 0);
+	assert_int_equal(live[2], 0);
+	assert_int_equal(store_unsettled(store, "acme", 2, open, &count), OK);
+	assert_int_equal(count, 1);
+	assert_string_equal(open[0].id, two.id);
+	assert_int_equal(open[0].live, 0);
+	/* Another brand has neither. */
+	assert_int_equal(store_live_versions(store, "other", ids, 1, live), OK);
+	assert_int_equal(live[0], 0);
+	assert_int_equal(store_unsettled(store, "other", 2, open, &count), OK);
+	assert_int_equal(count, 0);
+	source_done(&one);
+	source_done(&two);
+}
+
+static void
 a_replacement_fences_the_worker_of_the_older_version(void **state)
 {
 	struct store *store = store_of(state);
@@ -1176,6 +1217,7 @@ main(void)
 		T(a_renewed_lease_keeps_others_out),
 		T(ready_switches_the_live_version),
 		T(a_failed_new_version_leaves_the_old_one_live),
+		T(the_live_version_and_what_is_unsettled_are_told),
 		T(a_replacement_fences_the_worker_of_the_older_version),
 		T(a_failure_with_a_retry_waits_until_it_is_due),
 		T(an_expired_lease_is_stuck_and_a_held_one_is_not),
