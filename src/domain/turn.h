@@ -56,8 +56,10 @@ enum err_code turn_try(struct product *product,
     const struct turn_request *request, struct script_generation *gen,
     struct turn_sink *sink, json_t **answer_out);
 
-/* Stop a running turn; OK also when it is not running any more. WAITS. */
-enum err_code turn_cancel(const char *brand, const char *turn_id);
+/* Stop a turn that runs in this process; OK also when it has ended,
+ * ERR_NOT_FOUND when neither is known. WAITS. */
+enum err_code turn_cancel(
+    struct product *product, const char *brand, const char *turn_id);
 
 /* Turns in flight now, in the process. */
 unsigned turn_in_flight(void);

@@ -119,8 +119,20 @@ cancel_on_loop(void *arg)
 	mem_free(id);
 }
 
+/* OK when the turn has ended, ERR_NOT_FOUND when there never was one. */
+static enum err_code
+check_ended(struct product *product, const char *brand, const char *turn_id)
+{
+	json_t *body = NULL, *capsule = NULL;
+
+	TRY(store_turn_get(product->store, brand, turn_id, &body, &capsule));
+	json_decref(body);
+	json_decref(capsule);
+	return OK;
+}
+
 enum err_code
-turn_cancel(const char *brand, const char *turn_id)
+turn_cancel(struct product *product, const char *brand, const char *turn_id)
 {
 	struct loop *loop = NULL;
 	char *id;
@@ -131,7 +143,7 @@ turn_cancel(const char *brand, const char *turn_id)
 			loop = r->loop;
 	pthread_mutex_unlock(&lock);
 	if (loop == NULL)
-		return OK;
+		return check_ended(product, brand, turn_id);
 	id = mem_strdup(turn_id);
 	if (!loop_post(loop, cancel_on_loop, id))
 		mem_free(id);

@@ -112,7 +112,7 @@ HANDLER(api__turn_cancel)
 	const char *brand;
 
 	TRY(api__brand(req, AUTH_TURNS, &brand));
-	TRY(turn_cancel(brand, http_param(req, "id")));
+	TRY(turn_cancel(arg, brand, http_param(req, "id")));
 	return http_reply(req, 202, "application/json", "{}", 2);
 }
 
