@@ -10,9 +10,11 @@
 #include "net/http_client.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "base/mem.h"
@@ -42,6 +44,7 @@ struct transfer {
 	struct curl_slist *headers;
 	struct fiber *fiber;
 	size_t received;
+	uint64_t sent;      /* of call->file */
 	struct buf pending; /* for on_data */
 	bool paused;
 	bool finished;
@@ -225,6 +228,16 @@ end_transfer(
 	return 0;
 }
 
+/* Answers that say why not are kept short instead of refused. */
+static size_t
+on_error_body(struct transfer *t, const char *data, size_t len)
+{
+	size_t room = t->call->max_error_bytes - t->reply->body.len;
+
+	buf_add(&t->reply->body, data, len < room ? len : room);
+	return len;
+}
+
 /* Decoded bytes are counted: a compressed bomb meets the ceiling as well. */
 static size_t
 on_body(char *data, size_t one, size_t len, void *arg)
@@ -232,6 +245,8 @@ on_body(char *data, size_t one, size_t len, void *arg)
 	struct transfer *t = arg;
 
 	(void)one;
+	if (t->call->max_error_bytes > 0 && t->reply->status / 100 != 2)
+		return on_error_body(t, data, len);
 	if (t->received + len > t->call->max_reply_bytes)
 		return end_transfer(
 		    t, ERR_TOO_LARGE, "the answer", t->call->max_reply_bytes);
@@ -294,6 +309,46 @@ on_header(char *line, size_t one, size_t len, void *arg)
 	return total;
 }
 
+/* Pieces of the file to send. Read on the loop: it was written or read just
+ * before, so the pages are there. */
+static size_t
+on_send(char *into, size_t one, size_t size, void *arg)
+{
+	struct transfer *t = arg;
+	const struct http_file *file = t->call->file;
+	uint64_t left = file->len - t->sent;
+	ssize_t n;
+
+	size *= one;
+	if (left == 0)
+		return 0;
+	do
+		n = pread(file->fd, into, size < left ? size : (size_t)left,
+		    (off_t)(file->offset + t->sent));
+	while (n < 0 && errno == EINTR);
+	if (n <= 0) {
+		t->rc = err_set(ERR_IO, "reading the file to send: %s",
+		    n < 0 ? strerror(errno) : "it is shorter than it was");
+		err_save(&t->error);
+		return CURL_READFUNC_ABORT;
+	}
+	t->sent += (uint64_t)n;
+	return (size_t)n;
+}
+
+/* curl sends again when a kept connection turns out to be dead. */
+static int
+on_seek(void *arg, curl_off_t offset, int origin)
+{
+	struct transfer *t = arg;
+
+	if (origin != SEEK_SET || offset < 0 ||
+	    (uint64_t)offset > t->call->file->len)
+		return CURL_SEEKFUNC_FAIL;
+	t->sent = (uint64_t)offset;
+	return CURL_SEEKFUNC_OK;
+}
+
 /* ---- one call ---- */
 
 static bool
@@ -347,6 +402,32 @@ add_header(struct transfer *t, const char *line)
 }
 
 static void
+set_file(struct transfer *t)
+{
+	curl_easy_setopt(t->easy, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(
+	    t->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)t->call->file->len);
+	curl_easy_setopt(t->easy, CURLOPT_READFUNCTION, on_send);
+	curl_easy_setopt(t->easy, CURLOPT_READDATA, t);
+	curl_easy_setopt(t->easy, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(t->easy, CURLOPT_SEEKDATA, t);
+}
+
+static void
+set_limits(struct transfer *t)
+{
+	long connect_ms = (long)t->call->connect_ms;
+
+	curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS,
+	    connect_ms > 0 ? connect_ms : CONNECT_MS);
+	if (t->call->stall_ms == 0)
+		return;
+	curl_easy_setopt(t->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(t->easy, CURLOPT_LOW_SPEED_TIME,
+	    (long)(t->call->stall_ms + 999) / 1000);
+}
+
+static void
 set_request(struct transfer *t)
 {
 	const struct http_call *call = t->call;
@@ -357,9 +438,11 @@ set_request(struct transfer *t)
 		typed |= strncasecmp(*h, "content-type:", 13) == 0;
 		add_header(t, *h);
 	}
-	add_header(t, "Expect:"); /* we never wait for 100 */
+	add_header(t, call->ask_first ? "Expect: 100-continue" : "Expect:");
 	if (strcmp(call->method, "HEAD") == 0) {
 		curl_easy_setopt(t->easy, CURLOPT_NOBODY, 1L);
+	} else if (call->file != NULL) {
+		set_file(t);
 	} else if (call->body != NULL || strcmp(call->method, "GET") != 0) {
 		if (!typed) /* curl would call it a form */
 			add_header(t, "Content-Type:");
@@ -390,7 +473,7 @@ start(void *arg)
 	curl_easy_setopt(t->easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(t->easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(t->easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	set_limits(t);
 	curl_easy_setopt(t->easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(t->easy, CURLOPT_ACCEPT_ENCODING, "");
 	curl_easy_setopt(t->easy, CURLOPT_USERAGENT, "xin/" XIN_VERSION);

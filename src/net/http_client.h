@@ -12,13 +12,33 @@
  * HTTP client over libcurl, one multi handle (and connection cache) for each
  * loop. Only http and https, no redirects, decoded bytes are counted.
  */
+
+/* A body that is sent from a file: read while it goes, never whole in memory.
+ * The caller keeps the descriptor open; its offset is not used. */
+struct http_file {
+	int fd;
+	uint64_t offset;
+	uint64_t len;
+};
+
 struct http_call {
 	const char *method;
 	const char *url;
 	const char *const *headers; /* "Name: value", NULL-ended; may be NULL */
 	const void *body;
 	size_t body_len;
+	const struct http_file *file; /* instead of `body` */
+	/* Ask "Expect: 100-continue": a server that refuses says so before it
+	 * was sent the body. Goes on after a second without an answer. */
+	bool ask_first;
+	uint32_t connect_ms; /* 0 = 10 s */
+	/* ERR_UNAVAILABLE when no byte moved in either direction for so long
+	 * (in whole seconds); 0 = only the deadline counts. */
+	uint32_t stall_ms;
 	size_t max_reply_bytes; /* more is ERR_TOO_LARGE */
+	/* When set, an answer without a 2xx status is kept in `reply.body`,
+	 * cut at so many bytes, whatever max_reply_bytes and on_data say. */
+	size_t max_error_bytes;
 	/* Optional: pieces of the answer as they come, on the caller's fiber;
 	 * an error ends the call. Without it `reply.body` collects. */
 	enum err_code (*on_data)(void *arg, const char *data, size_t len);

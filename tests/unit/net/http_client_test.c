@@ -206,6 +206,76 @@ a_post_sends_what_was_given_and_nothing_else(void **state)
 	http_call_reply_done(&reply);
 }
 
+static int
+file_of(const char *text)
+{
+	char name[] = "/tmp/xin-client-XXXXXX";
+	int fd = mkstemp(name);
+
+	unlink(name);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	return fd;
+}
+
+static void
+a_body_comes_from_a_range_of_a_file(void **state)
+{
+	struct http_call call = call_to("PUT", "/echo");
+	struct http_file file = { file_of("0123456789"), 3, 5 };
+	struct http_call_reply reply;
+
+	(void)state;
+	call.file = &file;
+	assert_int_equal(http_call(&call, deadline_in_ms(5000), &reply), OK);
+	assert_memory_equal(reply.body.data, "PUT /echo HTTP/1.1\r\n", 20);
+	assert_non_null(strstr(reply.body.data, "\r\nContent-Length: 5\r\n"));
+	assert_non_null(strstr(reply.body.data, "\r\n\r\n34567"));
+	assert_null(strstr(reply.body.data, "Expect"));
+	http_call_reply_done(&reply);
+	file.len = 0;
+	assert_int_equal(http_call(&call, deadline_in_ms(5000), &reply), OK);
+	assert_non_null(strstr(reply.body.data, "\r\nContent-Length: 0\r\n"));
+	http_call_reply_done(&reply);
+	file.len = 8; /* one more than there is */
+	assert_int_equal(
+	    http_call(&call, deadline_in_ms(5000), &reply), ERR_IO);
+	assert_non_null(strstr(err_message(), "shorter"));
+	close(file.fd);
+}
+
+static void
+a_server_that_is_asked_first_sees_the_question(void **state)
+{
+	struct http_call call = call_to("PUT", "/echo");
+	struct http_file file = { file_of("body"), 0, 4 };
+	struct http_call_reply reply;
+
+	(void)state;
+	call.file = &file;
+	call.ask_first = true; /* it says nothing: after a second we go on */
+	assert_int_equal(http_call(&call, deadline_in_ms(5000), &reply), OK);
+	assert_non_null(
+	    strstr(reply.body.data, "\r\nExpect: 100-continue\r\n"));
+	assert_non_null(strstr(reply.body.data, "\r\n\r\nbody"));
+	http_call_reply_done(&reply);
+	close(file.fd);
+}
+
+static void
+an_error_is_kept_short_beside_the_ceiling(void **state)
+{
+	struct http_call call = call_to("GET", "/nothing");
+	struct http_call_reply reply;
+
+	(void)state;
+	call.max_reply_bytes = 1;
+	call.max_error_bytes = 2;
+	assert_int_equal(http_call(&call, deadline_in_ms(5000), &reply), OK);
+	assert_int_equal(reply.status, 404);
+	assert_string_equal(buf_str(&reply.body), "no");
+	http_call_reply_done(&reply);
+}
+
 static void
 every_status_is_an_answer_and_redirects_are_not_followed(void **state)
 {
@@ -438,6 +508,10 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_post_sends_what_was_given_and_nothing_else),
+		cmocka_unit_test(a_body_comes_from_a_range_of_a_file),
+		cmocka_unit_test(
+		    a_server_that_is_asked_first_sees_the_question),
+		cmocka_unit_test(an_error_is_kept_short_beside_the_ceiling),
 		cmocka_unit_test(
 		    every_status_is_an_answer_and_redirects_are_not_followed),
 		cmocka_unit_test(connections_are_reused),
