@@ -55,7 +55,7 @@ lint:
 	@scripts/lint
 
 soak:
-	@scripts/bootstrap test
+	@scripts/bootstrap soak
 	@scripts/soak
 
 bench: build
