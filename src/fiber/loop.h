@@ -72,6 +72,8 @@ struct loop_poll;
 enum err_code loop_poll_open(
     int fd, loop_fn ready, void *arg, struct loop_poll **poll_out);
 void loop_poll_set(struct loop_poll *poll, int events); /* 0 stops */
+/* An idle descriptor (true) does not keep a stopping loop alive. */
+void loop_poll_background(struct loop_poll *poll, bool background);
 void loop_poll_close(struct loop_poll *poll);
 
 /* A folder watch: `changed` is called on the loop's stack after events in the

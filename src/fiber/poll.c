@@ -59,6 +59,15 @@ loop_poll_set(struct loop_poll *poll, int events)
 		uv_poll_start(&poll->handle, flags, on_ready);
 }
 
+void
+loop_poll_background(struct loop_poll *poll, bool background)
+{
+	if (background)
+		uv_unref((uv_handle_t *)&poll->handle);
+	else
+		uv_ref((uv_handle_t *)&poll->handle);
+}
+
 static void
 on_close(uv_handle_t *handle)
 {
