@@ -51,7 +51,7 @@ struct turn {
 	struct guard_text *message; /* as guarded */
 	struct search_hits hits;
 	struct model_reply answer;
-	bool asked_model;
+	bool asked_model, model_failed;
 	struct guard_text *reply; /* the only text that may leave */
 	json_t *citations;
 };
@@ -240,12 +240,17 @@ ask_model(
 		.terms = terms->items,
 		.no_answer = no_answer,
 		.confidence_floor = -1,
+		.max_tokens = json_int(turn->route, "max_tokens", 0),
+		.temperature = -1,
 	};
+	const json_t *temperature = json_object_get(turn->route, "temperature");
 
 	if (floor == NULL)
 		floor = json_object_get(retrieval, "confidence_floor");
 	if (json_is_number(floor))
 		ask.confidence_floor = json_number_value(floor);
+	if (json_is_number(temperature))
+		ask.temperature = json_number_value(temperature);
 	if (ask.no_answer == NULL)
 		ask.no_answer =
 		    brand_sentence(turn->brand, "no_answer", turn->language);
@@ -284,8 +289,7 @@ turn_answer(struct turn *turn)
 	terms = mem_zero(sizeof(*terms));
 	passages = mem_zero((turn->hits.count + 1) * sizeof(*passages));
 	rc = ask_model(turn, terms, passages);
-	metric_count(METRIC_MODEL_CALLS,
-	    LABELS(model_name(turn->product->model), err_name(rc)), 1);
+	turn->model_failed = rc != OK;
 	for (size_t i = 0; i < terms->count; i++)
 		mem_free(terms->tokens[i]);
 	mem_free(terms);
@@ -380,8 +384,7 @@ turn_capsule(const struct turn *turn, const char *outcome)
 	    outcome, "route", turn->route ? turn->route : json_null(), "guards",
 	    turn->ledger, "citations", turn->citations, "script_cpu_us",
 	    (json_int_t)script_session_cpu_us(turn->scripts), "model",
-	    turn->asked_model ? model_name(turn->product->model) : "",
-	    "generation",
+	    turn->asked_model ? turn->answer.model : "", "generation",
 	    script_generation_hash(script_session_generation(turn->scripts)));
 }
 
@@ -456,8 +459,16 @@ turn_renew(struct turn *turn)
 	return OK;
 }
 
-/* A script failed: the brand's fallback answer where it declares one. It goes
- * through the output guards like every other text. */
+/* Scripts and models fail; a cancelled turn does not want an answer. */
+static bool
+may_fall_back(const struct turn *turn, enum err_code rc)
+{
+	return rc == ERR_SCRIPT || rc == ERR_SCRIPT_LIMIT ||
+	       (turn->model_failed && rc != ERR_CANCELLED);
+}
+
+/* A script or the model failed: the brand's fallback answer where it declares
+ * one. It goes through the output guards like every other text. */
 static enum err_code
 turn_fail(struct turn *turn, enum err_code rc)
 {
@@ -468,7 +479,7 @@ turn_fail(struct turn *turn, enum err_code rc)
 	err_save(&why);
 	log_warn("turn.failed", kv_str("turn_id", turn->id),
 	    kv_str("error_code", err_name(rc)), kv_str("error", why.message));
-	if ((rc != ERR_SCRIPT && rc != ERR_SCRIPT_LIMIT) || fallback == NULL)
+	if (!may_fall_back(turn, rc) || fallback == NULL)
 		return rc;
 	TRY(turn_renew(turn));
 	guard_text_free(turn->reply);

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The front of models: the URL chooses, usage is counted. */
+/*
+ * The front of models: the URL chooses, calls and usage are counted. Where a
+ * back end names no usage the words are counted here.
+ */
 #include "model/model.h"
 
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/json.h"
 #include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
 #include "model/model_backend.h"
 #include "text/text.h"
 
@@ -15,8 +22,11 @@ model_open(const char *url, struct model **model_out)
 {
 	if (url[0] == '\0')
 		return model_extractive_open(model_out);
+	if (str_starts(url, "http://") || str_starts(url, "https://"))
+		return model_openai_open(url, model_out);
 	return err_set(ERR_CONFIG,
-	    "XIN_MODEL_URL is \"%s\"; this version knows the embedded answerer",
+	    "XIN_MODEL_URL is \"%s\"; it must be the base URL of an "
+	    "OpenAI-compatible service as https://host/v1, or unset",
 	    url);
 }
 
@@ -41,29 +51,75 @@ count_token(void *arg, const struct text_token *token)
 	return true;
 }
 
+static int64_t
+words(const char *text, size_t len)
+{
+	int64_t count = 0;
+
+	text_tokens(text, len, count_token, &count);
+	return count;
+}
+
+static void
+count_call(const char *model, enum err_code rc, uint64_t began_us,
+    int64_t prompt_tokens, int64_t completion_tokens)
+{
+	metric_count(METRIC_MODEL_CALLS, LABELS(model, err_name(rc)), 1);
+	metric_observe_us(
+	    METRIC_MODEL_LATENCY, LABELS(model), clock_mono_us() - began_us);
+	metric_count(METRIC_MODEL_TOKENS, LABELS(model, "prompt"),
+	    (uint64_t)prompt_tokens);
+	metric_count(METRIC_MODEL_TOKENS, LABELS(model, "completion"),
+	    (uint64_t)completion_tokens);
+}
+
+static void
+fill_usage(const struct model_request *request, struct model_reply *reply)
+{
+	if (reply->prompt_tokens == 0) {
+		reply->prompt_tokens =
+		    words(request->question, strlen(request->question));
+		for (size_t i = 0; i < request->passage_count; i++)
+			reply->prompt_tokens += words(request->passages[i].text,
+			    request->passages[i].len);
+	}
+	if (reply->completion_tokens == 0)
+		reply->completion_tokens =
+		    words(buf_str(&reply->text), reply->text.len);
+}
+
+static const char *
+named(const struct model *model, const char *name)
+{
+	return name[0] != '\0' ? name : model->ops->name;
+}
+
 enum err_code
 model_answer(struct model *model, const struct model_request *request,
     uint64_t deadline_ms, struct model_reply *reply_out)
 {
 	struct model_reply reply = { 0 };
-	enum err_code rc;
+	uint64_t began = clock_mono_us();
+	enum err_code rc = OK;
 
 	buf_init(&reply.text, REPLY_MAX);
-	rc = model->ops->answer(model, request, deadline_ms, &reply);
+	if (request->passage_count > 0)
+		rc = model->ops->answer(model, request, deadline_ms, &reply);
+	else if (request->no_answer != NULL) /* nothing to answer from */
+		buf_adds(&reply.text, request->no_answer);
 	if (rc == OK && reply.text.full)
 		rc = err_set(
 		    ERR_TOO_LARGE, "the answer is over %zu bytes", REPLY_MAX);
+	str_copy(reply.model, sizeof(reply.model), named(model, reply.model));
+	if (rc == OK)
+		fill_usage(request, &reply);
+	if (request->passage_count > 0)
+		count_call(reply.model, rc, began, reply.prompt_tokens,
+		    reply.completion_tokens);
 	if (rc != OK) {
 		model_reply_done(&reply);
 		return rc;
 	}
-	text_tokens(request->question, strlen(request->question), count_token,
-	    &reply.prompt_tokens);
-	for (size_t i = 0; i < request->passage_count; i++)
-		text_tokens(request->passages[i].text, request->passages[i].len,
-		    count_token, &reply.prompt_tokens);
-	text_tokens(buf_str(&reply.text), reply.text.len, count_token,
-	    &reply.completion_tokens);
 	*reply_out = reply;
 	return OK;
 }
@@ -72,4 +128,59 @@ void
 model_reply_done(struct model_reply *reply)
 {
 	buf_done(&reply->text);
+}
+
+static enum err_code
+check_messages(const json_t *messages)
+{
+	const json_t *message;
+	size_t i;
+
+	if (json_array_size(messages) == 0)
+		return err_set(ERR_INVALID,
+		    "messages must be an array of at least one message");
+	json_array_foreach (messages, i, message) {
+		const char *role = json_str(message, "role");
+
+		if (!str_eq(role, "system") && !str_eq(role, "user") &&
+		    !str_eq(role, "assistant"))
+			return err_set(ERR_INVALID,
+			    "message %zu needs a role: system, user or "
+			    "assistant",
+			    i + 1);
+		if (json_str(message, "content") == NULL)
+			return err_set(ERR_INVALID,
+			    "message %zu needs a content, a string", i + 1);
+	}
+	return OK;
+}
+
+enum err_code
+model_chat(struct model *model, const struct model_chat *chat,
+    uint64_t deadline_ms, struct model_completion *completion_out)
+{
+	struct model_completion completion = { 0 };
+	uint64_t began = clock_mono_us();
+	enum err_code rc;
+
+	TRY(check_messages(chat->messages));
+	buf_init(&completion.text, REPLY_MAX);
+	rc = model->ops->chat(model, chat, deadline_ms, &completion);
+	if (rc == OK && completion.text.full)
+		rc = err_set(
+		    ERR_TOO_LARGE, "the answer is over %zu bytes", REPLY_MAX);
+	count_call(named(model, completion.model), rc, began,
+	    completion.prompt_tokens, completion.completion_tokens);
+	if (rc != OK) {
+		model_completion_done(&completion);
+		return rc;
+	}
+	*completion_out = completion;
+	return OK;
+}
+
+void
+model_completion_done(struct model_completion *completion)
+{
+	buf_done(&completion->text);
 }

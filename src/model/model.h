@@ -12,7 +12,13 @@
 /*
  * The model front. The embedded back end is an extractive answerer: the best
  * sentences of the retrieved chunks, each with its citation, and an honest
- * "I don't know" below a confidence floor. All functions WAIT.
+ * "I don't know" below a confidence floor. An http(s) URL is the base of an
+ * OpenAI-compatible service (XIN_MODEL_URL, _KEY, _NAME). All functions but
+ * open and close WAIT; a model serves every loop.
+ *
+ * Errors of a service: ERR_UPSTREAM (refused, unknown model, wrong key, broken
+ * answer), ERR_UNAVAILABLE, ERR_OVERLOADED, ERR_TOO_LARGE (the model's
+ * context), ERR_BLOCKED (its content filter), ERR_DEADLINE.
  */
 struct model;
 enum err_code model_open(const char *url, struct model **model_out);
@@ -45,11 +51,21 @@ struct model_request {
 	double confidence_floor; /* 0..1; negative = the default */
 	const char *no_answer;   /* what to say below it */
 	int max_sentences;
+	int64_t max_tokens; /* 0 = XIN_MODEL_MAX_TOKENS */
+	double temperature; /* below 0 = the provider's */
 };
+/*
+ * A reply is backed by its passages or not given: without passages, below the
+ * floor, when the model says that they do not hold the answer, or when nothing
+ * of what it says stands in them, `answered` is false and the text is
+ * `no_answer`. A model's marks "[n]" are kept, numbered anew in the order of
+ * `cited`: "[1]" is cited[0].
+ */
 struct model_reply {
 	struct buf text;
-	bool answered; /* false = below the floor */
-	double confidence;
+	bool answered;
+	double confidence; /* of a service's model: share backed by `cited` */
+	char model[64];    /* who answered */
 	/* Indices into passages, in order of use. */
 	size_t cited[16];
 	size_t cited_count;
@@ -60,5 +76,24 @@ enum err_code model_answer(struct model *model,
     const struct model_request *request, uint64_t deadline_ms,
     struct model_reply *reply_out);
 void model_reply_done(struct model_reply *reply);
+
+/* A conversation with the model as it is: no passages, no marks.
+ * ERR_UNAVAILABLE from the extractive answerer, which holds none. */
+struct model_chat {
+	const char *model;      /* NULL = default */
+	const json_t *messages; /* array of {role, content} */
+	int64_t max_tokens;     /* 0 = XIN_MODEL_MAX_TOKENS */
+	double temperature;     /* below 0 = the provider's */
+	bool stream;            /* see it stall, not only be late */
+};
+struct model_completion {
+	struct buf text;
+	char model[64];
+	char finish_reason[16]; /* "stop", "length", ... */
+	int64_t prompt_tokens, completion_tokens;
+};
+enum err_code model_chat(struct model *model, const struct model_chat *chat,
+    uint64_t deadline_ms, struct model_completion *completion_out);
+void model_completion_done(struct model_completion *completion);
 
 #endif

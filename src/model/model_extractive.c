@@ -146,6 +146,19 @@ extractive_answer(struct model *model, const struct model_request *request,
 	return OK;
 }
 
+static enum err_code
+extractive_chat(struct model *model, const struct model_chat *chat,
+    uint64_t deadline_ms, struct model_completion *completion)
+{
+	(void)model;
+	(void)chat;
+	(void)deadline_ms;
+	(void)completion;
+	return err_set(ERR_UNAVAILABLE,
+	    "the extractive answerer holds no conversations: set "
+	    "XIN_MODEL_URL");
+}
+
 static void
 extractive_close(struct model *model)
 {
@@ -155,6 +168,7 @@ extractive_close(struct model *model)
 static const struct model_ops extractive_ops = {
 	.name = "extractive",
 	.answer = extractive_answer,
+	.chat = extractive_chat,
 	.close = extractive_close,
 };
 

@@ -48,6 +48,7 @@ struct transfer {
 	struct buf pending; /* for on_data */
 	bool paused;
 	bool finished;
+	bool stalled; /* idle_ms passed */
 	CURLcode code;
 	enum err_code rc; /* our own reason to end it */
 	struct error error;
@@ -523,13 +524,25 @@ deliver(struct transfer *t)
 }
 
 static enum err_code
+wait_for_more(struct transfer *t, uint64_t deadline_ms)
+{
+	uint64_t idle = t->call->on_data != NULL && t->call->idle_ms > 0
+			    ? deadline_in_ms(t->call->idle_ms)
+			    : 0;
+	enum err_code rc = fiber_park(deadline_min(deadline_ms, idle));
+
+	t->stalled = rc == ERR_DEADLINE && deadline_left_ms(deadline_ms) > 0;
+	return rc;
+}
+
+static enum err_code
 converse(struct transfer *t, uint64_t deadline_ms)
 {
 	while (!t->finished || t->pending.len > 0) {
 		if (t->pending.len > 0)
 			TRY(deliver(t));
 		else
-			TRY(fiber_park(deadline_ms));
+			TRY(wait_for_more(t, deadline_ms));
 	}
 	return OK;
 }
@@ -570,8 +583,9 @@ http_call(const struct http_call *call, uint64_t deadline_ms,
 	rc = converse(&t, deadline_ms);
 	fiber_on_loop_stack(finish, &t);
 	if (rc == ERR_DEADLINE && !t.finished)
-		rc = err_set(rc, "%s %s: no complete answer in time",
-		    call->method, site);
+		rc = err_set(rc, "%s %s: %s", call->method, site,
+		    t.stalled ? "the answer stalled"
+			      : "no complete answer in time");
 	if (rc == OK && t.code != CURLE_OK)
 		rc = explain(&t, site);
 	buf_done(&t.pending);

@@ -43,6 +43,9 @@ struct http_call {
 	 * an error ends the call. Without it `reply.body` collects. */
 	enum err_code (*on_data)(void *arg, const char *data, size_t len);
 	void *arg;
+	/* With on_data: the longest time without a piece, the first included;
+	 * 0 = the deadline alone. Longer is ERR_DEADLINE. */
+	uint64_t idle_ms;
 };
 
 struct http_call_reply {
