@@ -63,6 +63,7 @@ struct watched {
 	uv_poll_t poll;
 	struct client *client;
 	curl_socket_t fd;
+	int events;
 };
 
 static void
@@ -83,18 +84,26 @@ note_finished(struct client *client)
 	}
 }
 
+/* A socket with an error is read and written all the same: a server that
+ * refuses a body answers and resets, and the answer may lie there unread. libuv
+ * has stopped such a poll; unless curl closed it, it goes on. */
 static void
 on_socket(uv_poll_t *poll, int status, int events)
 {
 	struct watched *watched = poll->data;
 	struct client *client = watched->client;
-	int flags = status < 0 ? CURL_CSELECT_ERR : 0, running;
+	int flags = 0, running;
 
+	if (status < 0)
+		events = UV_READABLE | UV_WRITABLE;
 	if (events & UV_READABLE)
 		flags |= CURL_CSELECT_IN;
 	if (events & UV_WRITABLE)
 		flags |= CURL_CSELECT_OUT;
 	curl_multi_socket_action(client->multi, watched->fd, flags, &running);
+	if (status < 0 && !uv_is_closing((uv_handle_t *)poll) &&
+	    watched->events != 0)
+		uv_poll_start(poll, watched->events, on_socket);
 	note_finished(client);
 }
 
@@ -147,6 +156,7 @@ watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket)
 		events |= UV_READABLE;
 	if (what & CURL_POLL_OUT)
 		events |= UV_WRITABLE;
+	watched->events = events;
 	uv_poll_start(&watched->poll, events, on_socket);
 	return 0;
 }

@@ -16,6 +16,7 @@
 
 static const struct object_backend *const backends[] = {
 	&object_file_backend,
+	&object_s3_backend,
 };
 
 enum err_code
@@ -32,7 +33,7 @@ object_open(const char *url, struct object_store **objects_out)
 		return OK;
 	}
 	return err_set(
-	    ERR_CONFIG, "objects URL \"%.64s\": this build knows file:", url);
+	    ERR_CONFIG, "objects URL \"%.64s\": want file:/path or s3:", url);
 }
 
 void

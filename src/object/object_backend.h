@@ -41,5 +41,6 @@ struct object_writer {
 };
 
 extern const struct object_backend object_file_backend;
+extern const struct object_backend object_s3_backend;
 
 #endif

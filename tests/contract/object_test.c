@@ -7,17 +7,21 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/config.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "fiber/fiber.h"
 #include "object/object.h"
+#include "s3_server.h"
 
 /* "%s" becomes a new empty folder. */
-static const char *const kinds[] = { "file:%s/objects" };
+static const char *const kinds[] = { "file:%s/objects", "s3:" };
 static const char *kind;
 
 struct fixture {
@@ -30,8 +34,21 @@ url_of(const char *folder)
 {
 	const char *place = strstr(kind, "%s");
 
+	if (place == NULL)
+		return mem_strdup(kind);
 	return mem_printf(
 	    "%.*s%s%s", (int)(place - kind), kind, folder, place + 2);
+}
+
+/* Every test has a bucket of its own, which is not there yet. */
+static void
+next_bucket(void)
+{
+	static int number;
+	char name[32];
+
+	snprintf(name, sizeof(name), "xin-test-%d", ++number);
+	config_override(CFG_STORAGE_BUCKET, name);
 }
 
 static int
@@ -39,6 +56,7 @@ set_up(void **state)
 {
 	struct fixture *f = mem_zero(sizeof(*f));
 
+	next_bucket();
 	f->folder = test_folder_new();
 	f->url = url_of(f->folder);
 	assert_int_equal(object_open(f->url, &f->objects), OK);
@@ -336,11 +354,19 @@ main(void)
 		T(stale_temporary_files_are_swept_at_open),
 		T(an_unusable_folder_is_said_in_words),
 	};
+	char *folder = test_folder_new();
 	int failed = 0;
 
+	setenv("no_proxy", "127.0.0.1", 1);
+	if (config_load(NULL) != OK)
+		return 1;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		kind = kinds[i];
+		if (str_starts(kind, "s3:") && !s3_server_start(folder))
+			continue;
 		failed += fiber_group(object_contract, NULL, NULL);
 	}
+	s3_server_stop();
+	test_folder_remove(folder);
 	return failed;
 }
