@@ -6,8 +6,6 @@
  */
 #include "domain/live.h"
 
-#include "base/mem.h"
-#include "base/str.h"
 #include "search/search.h"
 #include "store/store.h"
 
@@ -16,21 +14,6 @@ live_versions(void *arg, const char *brand, const char *const *ids,
     size_t count, int64_t *versions_out)
 {
 	return store_live_versions(arg, brand, ids, count, versions_out);
-}
-
-static enum err_code
-live_unsettled(void *arg, const char *brand, size_t limit,
-    char (*ids_out)[IDENT_SIZE], int64_t *live_out, size_t *count_out)
-{
-	struct source_version *items = mem_zero(limit * sizeof(*items) + 1);
-	enum err_code rc = store_unsettled(arg, brand, limit, items, count_out);
-
-	for (size_t i = 0; rc == OK && i < *count_out; i++) {
-		str_copy(ids_out[i], IDENT_SIZE, items[i].id);
-		live_out[i] = items[i].live;
-	}
-	mem_free(items);
-	return rc;
 }
 
 static enum err_code
@@ -54,7 +37,6 @@ live_wire(struct search *search, struct store *store)
 	const struct search_live live = {
 		.arg = store,
 		.versions = live_versions,
-		.unsettled = live_unsettled,
 		.describe = live_describe,
 	};
 

@@ -10,6 +10,7 @@
 #include "base/config.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "domain/live.h"
 #include "fiber/loop.h"
 #include "kv/kv.h"
 #include "model/model.h"
@@ -37,6 +38,13 @@ storage_is_set(void)
 	       config_is_set(CFG_STORAGE_BUCKET);
 }
 
+static const char *
+search_url(void)
+{
+	return config_str(
+	    config_is_set(CFG_SEARCH_URL) ? CFG_SEARCH_URL : CFG_QDRANT_URL);
+}
+
 enum err_code
 back_ends_shared(const char *role)
 {
@@ -49,7 +57,7 @@ back_ends_shared(const char *role)
 		{ config_is_set(CFG_REDIS_HOST), "INGEST_REDIS_HOST" },
 		{ storage_is_set() || config_is_set(CFG_OBJECTS_URL),
 		    "STORAGE_ENDPOINT_URL and its keys (or XIN_OBJECTS_URL)" },
-		{ config_is_set(CFG_SEARCH_URL), "XIN_SEARCH_URL" },
+		{ search_url()[0] != '\0', "XIN_SEARCH_URL" },
 	};
 	char missing[256] = "";
 	size_t len = 0;
@@ -114,16 +122,15 @@ open_fronts(void *arg)
 {
 	struct product *product = arg;
 	const char *store = config_str(CFG_STORE_URL);
+	const char *search = search_url();
 	const char *shared = config_is_set(CFG_REDIS_HOST) ? "redis:" : NULL;
 
 	TRY(open_objects(&product->objects));
 	TRY(store_open(
 	    is_postgres(store) ? store : "sqlite:", db, &product->store));
 	TRY(queue_open(shared ?: "sqlite:", db, &product->queue));
-	TRY(search_open(config_is_set(CFG_SEARCH_URL)
-			    ? config_str(CFG_SEARCH_URL)
-			    : "sqlite:",
-	    db, &product->search));
+	TRY(search_open(search, db, &product->search));
+	live_wire(product->search, product->store);
 	TRY(model_open(config_str(CFG_MODEL_URL), &product->model));
 	return kv_open(shared ?: "", &product->kv);
 }
@@ -137,7 +144,7 @@ back_ends_open(struct product *product, bool migrate)
 	if (store[0] != '\0' && !postgres && !str_starts(store, "sqlite:"))
 		return err_set(ERR_CONFIG,
 		    "XIN_STORE_URL must begin with postgres:// or sqlite:");
-	if (postgres && !config_is_set(CFG_SEARCH_URL))
+	if (postgres && search_url()[0] == '\0')
 		return err_set(ERR_CONFIG,
 		    "with PostgreSQL set XIN_SEARCH_URL too: the embedded "
 		    "search lives in the embedded database");

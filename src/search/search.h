@@ -34,10 +34,6 @@ struct search_live {
 	/* The live version of each source, 0 = none or no such source. */
 	enum err_code (*versions)(void *arg, const char *brand,
 	    const char *const *ids, size_t count, int64_t *versions_out);
-	/* Sources whose newest version is not live: id and live version, at
-	 * most `limit`, ordered by id. */
-	enum err_code (*unsettled)(void *arg, const char *brand, size_t limit,
-	    char (*ids_out)[IDENT_SIZE], int64_t *live_out, size_t *count_out);
 	/* Metadata (JSON object text) and URL of a source, for chunks that have
 	 * none; NULL = none. mem_free. ERR_NOT_FOUND. */
 	enum err_code (*describe)(void *arg, const char *brand, const char *id,

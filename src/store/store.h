@@ -95,15 +95,6 @@ enum err_code store_source_list(struct store *store, const char *brand,
  * ids. For a search index that lives elsewhere: the row is the switch. */
 enum err_code store_live_versions(struct store *store, const char *brand,
     const char *const *ids, size_t count, int64_t *versions_out);
-/* Sources whose newest version is not the live one (being ingested, failed):
- * an index may hold chunks of theirs that nobody shall see. At most `limit`,
- * in the order of their ids; `items_out` has room for them. */
-struct source_version {
-	char id[IDENT_SIZE];
-	int64_t live; /* 0 = none */
-};
-enum err_code store_unsettled(struct store *store, const char *brand,
-    size_t limit, struct source_version *items_out, size_t *count_out);
 /* Delete the row; returns it (for its object and chunks). */
 enum err_code store_source_delete(struct store *store, const char *brand,
     const char *id, struct source *source_out);

@@ -34,9 +34,6 @@ struct store_source_ops {
 	    struct source_list *list_out);
 	enum err_code (*live_versions)(struct store *store, const char *brand,
 	    const char *const *ids, size_t count, int64_t *versions_out);
-	/* version <> live_version, ordered by id. */
-	enum err_code (*unsettled)(struct store *store, const char *brand,
-	    size_t limit, struct source_version *items_out, size_t *count_out);
 	enum err_code (*delete)(struct store *store, const char *brand,
 	    const char *id, struct source *source_out);
 	enum err_code (*retry)(

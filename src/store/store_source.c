@@ -193,16 +193,6 @@ store_live_versions(struct store *store, const char *brand,
 }
 
 enum err_code
-store_unsettled(struct store *store, const char *brand, size_t limit,
-    struct source_version *items_out, size_t *count_out)
-{
-	TRY(store__check_brand(brand));
-	return STORE_CALL(store, "source.unsettled",
-	    store->backend->sources->unsettled(
-		store, brand, limit, items_out, count_out));
-}
-
-enum err_code
 store_source_delete(struct store *store, const char *brand, const char *id,
     struct source *source_out)
 {

@@ -353,10 +353,8 @@ source_list(struct store *store, const char *brand, int status,
 struct versions_call {
 	const char *brand;
 	const char *const *ids;
-	size_t count; /* of ids; or the limit */
+	size_t count;
 	int64_t *live;
-	struct source_version *items;
-	size_t found;
 };
 
 static enum err_code
@@ -388,42 +386,6 @@ live_versions(struct store *store, const char *brand, const char *const *ids,
 	};
 
 	return sqlite_read(store_sqlite__db(store), live_rows, &c);
-}
-
-static enum err_code
-unsettled_rows(sqlite3 *db, void *arg)
-{
-	struct versions_call *c = arg;
-	sqlite3_stmt *s;
-	enum err_code rc;
-	bool row;
-
-	c->found = 0;
-	TRY(sqlite_query(db, &s,
-	    "SELECT id, live_version FROM knowledge_sources"
-	    " WHERE brand_id = ? AND version <> live_version"
-	    " ORDER BY id LIMIT ?",
-	    "ti", c->brand, (int64_t)c->count));
-	while ((rc = sqlite_step(db, s, &row)) == OK && row) {
-		struct source_version *item = &c->items[c->found++];
-
-		copy_column(item->id, sizeof(item->id), s, 0);
-		item->live = sqlite3_column_int64(s, 1);
-	}
-	return rc;
-}
-
-static enum err_code
-unsettled(struct store *store, const char *brand, size_t limit,
-    struct source_version *items_out, size_t *count_out)
-{
-	struct versions_call c = {
-		.brand = brand, .count = limit, .items = items_out
-	};
-
-	TRY(sqlite_read(store_sqlite__db(store), unsettled_rows, &c));
-	*count_out = c.found;
-	return OK;
 }
 
 static enum err_code delete (sqlite3 *db, void *arg) {
@@ -523,7 +485,6 @@ const struct store_source_ops store_sqlite__sources = {
 	.replace = source_replace,
 	.list = source_list,
 	.live_versions = live_versions,
-	.unsettled = unsettled,
 	.delete = source_delete,
 	.retry = source_retry,
 	.cancel = source_cancel,

@@ -463,42 +463,30 @@ a_failed_new_version_leaves_the_old_one_live(void **state)
 }
 
 static void
-the_live_version_and_what_is_unsettled_are_told(void **state)
+the_live_versions_of_many_are_told_at_once(void **state)
 {
 	struct store *store = store_of(state);
-	struct source one = added(store, "acme", "One"), two, row;
-	struct source_version open[2];
-	int64_t live[3], old;
+	struct source one = added(store, "acme", "One"), two;
 	const char *ids[3] = { one.id, "kn_nothing", NULL };
-	size_t count;
+	int64_t live[3], old;
 	bool existed;
 
 	two = upload("acme", "Two", HASH_B);
 	assert_int_equal(store_source_add(store, &two, false, &existed), OK);
 	ids[2] = two.id;
-	assert_int_equal(store_unsettled(store, "acme", 2, open, &count), OK);
-	assert_int_equal(count, 2);
-	assert_int_equal(store_unsettled(store, "acme", 1, open, &count), OK);
-	assert_int_equal(count, 1);
-	assert_int_equal(
-	    store_source_claim(store, "acme", one.id, 1, "w", LEASE, 5, &row),
-	    OK);
-	source_done(&row);
+	assert_int_equal(claim(store, &one, 1, "w"), OK);
 	assert_int_equal(
 	    store_source_ready(store, one.id, "w", 1, 3, "[]", &old), OK);
 	assert_int_equal(store_live_versions(store, "acme", ids, 3, live), OK);
 	assert_int_equal(live[0], 1);
 	assert_int_equal(live[1], 0);
 	assert_int_equal(live[2], 0);
-	assert_int_equal(store_unsettled(store, "acme", 2, open, &count), OK);
-	assert_int_equal(count, 1);
-	assert_string_equal(open[0].id, two.id);
-	assert_int_equal(open[0].live, 0);
-	/* Another brand has neither. */
+	/* Another brand has none of them. */
 	assert_int_equal(store_live_versions(store, "other", ids, 1, live), OK);
 	assert_int_equal(live[0], 0);
-	assert_int_equal(store_unsettled(store, "other", 2, open, &count), OK);
-	assert_int_equal(count, 0);
+	assert_int_equal(store_live_versions(store, "acme", ids, 0, live), OK);
+	assert_int_equal(
+	    store_live_versions(store, "acme", ids, 1001, live), ERR_TOO_LARGE);
 	source_done(&one);
 	source_done(&two);
 }
@@ -1217,7 +1205,7 @@ main(void)
 		T(a_renewed_lease_keeps_others_out),
 		T(ready_switches_the_live_version),
 		T(a_failed_new_version_leaves_the_old_one_live),
-		T(the_live_version_and_what_is_unsettled_are_told),
+		T(the_live_versions_of_many_are_told_at_once),
 		T(a_replacement_fences_the_worker_of_the_older_version),
 		T(a_failure_with_a_retry_waits_until_it_is_due),
 		T(an_expired_lease_is_stuck_and_a_held_one_is_not),
