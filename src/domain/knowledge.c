@@ -18,15 +18,10 @@
 #define REAP_BATCH 100
 
 enum err_code
-knowledge_check_type(const char *content_type, const char *filename)
+knowledge_check_type(const char *content_type, const char *filename,
+    const void *head, size_t len)
 {
-	if (extract_supported(content_type, filename))
-		return OK;
-	return err_set(ERR_MEDIA_TYPE,
-	    "\"%.64s\" (%.64s) cannot be read; known are Markdown, HTML and "
-	    "plain text",
-	    content_type[0] ? content_type : "no content type",
-	    filename != NULL ? filename : "no file name");
+	return extract_check(content_type, filename, head, len);
 }
 
 static const char *

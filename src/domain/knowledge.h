@@ -34,9 +34,12 @@ struct knowledge_upload {
 enum err_code knowledge_add(struct product *product,
     const struct knowledge_upload *upload, struct object_writer *writer,
     struct source *source_out, bool *existed_out);
-/* Is this type readable? ERR_MEDIA_TYPE names what is. */
-enum err_code knowledge_check_type(
-    const char *content_type, const char *filename);
+/* Can this be read? `head` is the first bytes (KNOWLEDGE_HEAD_BYTES of them, or
+ * the whole upload), which count more than type and name. ERR_MEDIA_TYPE names
+ * what can be read. */
+#define KNOWLEDGE_HEAD_BYTES 1024
+enum err_code knowledge_check_type(const char *content_type,
+    const char *filename, const void *head, size_t len);
 
 /* The API's view of a source: see GET /v1/brands/{brand}/knowledge/{id}. New
  * reference. WAITS (queue position). */

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The list of blocks that a document becomes, written as JSON while it grows.
+/*
+ * The list of blocks that a document becomes, written as JSON while it grows.
+ * With a descriptor a long list leaves piece by piece, so that the child holds
+ * no second copy of the text.
  */
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "extract/internal.h"
 
-#define TITLE_MAX 500
+#define TITLE_MAX  500
+#define KEPT_BYTES ((size_t)64 << 10)
 
 static const char *const type_names[] = {
 	[BLOCK_HEADING] = "heading",
@@ -20,8 +26,37 @@ static const char *const type_names[] = {
 void
 extract__blocks_init(struct extract__blocks *blocks, size_t max_bytes)
 {
-	*blocks = (struct extract__blocks){ .max_bytes = max_bytes };
+	*blocks = (struct extract__blocks){ .max_bytes = max_bytes, .fd = -1 };
 	buf_init(&blocks->json, 0);
+}
+
+/* A reader that went away has killed us, or will. */
+static void
+pass_on(struct extract__blocks *blocks)
+{
+	size_t done = 0;
+
+	while (done < blocks->json.len) {
+		ssize_t n = write(blocks->fd, blocks->json.data + done,
+		    blocks->json.len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	buf_clear(&blocks->json);
+}
+
+enum err_code
+extract__check_full(const struct extract__blocks *blocks)
+{
+	if (!blocks->full)
+		return OK;
+	return err_set(ERR_TOO_LARGE,
+	    "the document has more than %zu bytes of text (XIN_MAX_TEXT_BYTES)",
+	    blocks->max_bytes);
 }
 
 void
@@ -112,6 +147,8 @@ extract__add(struct extract__blocks *blocks, enum block_type type, int level,
 	struct buf cleaned;
 	const char *at;
 
+	if (blocks->full)
+		return;
 	buf_init(&cleaned, 0);
 	clean(text, len, type == BLOCK_CODE, &cleaned);
 	at = buf_str(&cleaned);
@@ -125,9 +162,14 @@ extract__add(struct extract__blocks *blocks, enum block_type type, int level,
 		    blocks->count++ > 0 ? "," : "", type_names[type]);
 		if (type == BLOCK_HEADING)
 			buf_addf(&blocks->json, ",\"level\":%d", level);
+		if (blocks->page > 0)
+			buf_addf(&blocks->json, ",\"page\":%lld",
+			    (long long)blocks->page);
 		buf_adds(&blocks->json, ",\"text\":");
 		buf_add_json(&blocks->json, at, len);
 		buf_addc(&blocks->json, '}');
+		if (blocks->fd >= 0 && blocks->json.len > KEPT_BYTES)
+			pass_on(blocks);
 	}
 	if (type == BLOCK_HEADING && level == 1)
 		extract__set_title(blocks, at, len);

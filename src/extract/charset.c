@@ -169,3 +169,27 @@ extract__to_utf8(const char *data, size_t len, bool html, struct buf *text_out,
 	str_copy(charset_out, 32, "windows-1252");
 	return convert(data, len, charset_out, text_out);
 }
+
+bool
+extract__is_wide(const char *data, size_t len)
+{
+	size_t skip = 0;
+	const char *charset = by_mark(data, len, &skip);
+
+	if (charset == NULL)
+		charset = by_zeros(data, len & ~(size_t)1);
+	return charset != NULL && strcmp(charset, "UTF-8") != 0;
+}
+
+enum err_code
+extract__from_charset(
+    const char *data, size_t len, const char *charset, struct buf *text_out)
+{
+	char guessed[32];
+
+	if ((strcasecmp(charset, "utf-8") == 0 || charset[0] == '\0' ||
+		strcasecmp(charset, "us-ascii") == 0) ||
+	    convert(data, len, charset, text_out) != OK)
+		return extract__to_utf8(data, len, false, text_out, guessed);
+	return OK;
+}

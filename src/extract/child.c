@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The child's side: `extract-child TYPE MAX_BYTES`, the document on descriptor
- * 3. One JSON object on stdout: what was found (exit 0), or the error and its
- * sentence (exit 1). Anything else means that a parser fell over a limit.
+ * The child's side: `extract-child FORMAT MAX_BYTES`, the document on
+ * descriptor 3. What was found goes to stdout as one JSON object while it is
+ * found (exit 0); an error and its sentence go to stderr as another (exit 1).
+ * Anything else means that a parser fell over a limit.
  */
 #include <errno.h>
+#include <locale.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -15,87 +18,194 @@
 #include "extract/internal.h"
 
 #define DOCUMENT_FD 3
+#define PIECE_BYTES ((size_t)64 << 10)
+/* No charset needs more bytes for a byte of UTF-8 (UTF-32: 4). */
+#define WIDEST 4
 
 static enum err_code
-map_document(const char **data_out, size_t *len_out)
+file_size(size_t *size_out)
 {
 	struct stat st;
-	void *map;
 
 	if (fstat(DOCUMENT_FD, &st) != 0)
 		return err_set(
 		    ERR_IO, "no document on descriptor 3: %s", strerror(errno));
 	if (st.st_size <= 0)
 		return err_set(ERR_INVALID, "the document is empty");
-	map = mmap(
-	    NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, DOCUMENT_FD, 0);
-	if (map == MAP_FAILED)
-		return err_set(errno == ENOMEM ? ERR_TOO_LARGE : ERR_IO,
-		    "cannot map the document: %s", strerror(errno));
-	*data_out = map;
-	*len_out = (size_t)st.st_size;
+	*size_out = (size_t)st.st_size;
 	return OK;
 }
 
 static enum err_code
-parse(enum extract__format format, const struct buf *text,
+map_document(size_t max_bytes, const char **data_out, size_t *len_out)
+{
+	size_t size = 0;
+	void *map;
+
+	TRY(file_size(&size));
+	if (size / WIDEST > max_bytes)
+		return err_set(ERR_TOO_LARGE,
+		    "a text file of %zu bytes has more than %zu bytes of text "
+		    "(XIN_MAX_TEXT_BYTES)",
+		    size, max_bytes);
+	map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, DOCUMENT_FD, 0);
+	if (map == MAP_FAILED)
+		return err_set(errno == ENOMEM ? ERR_TOO_LARGE : ERR_IO,
+		    "cannot map the document: %s", strerror(errno));
+	*data_out = map;
+	*len_out = size;
+	return OK;
+}
+
+/* ---- formats that are text ---- */
+
+static enum err_code
+parse_text(enum extract__format format, const struct buf *text,
     struct extract__blocks *blocks)
 {
-	if (format == EXTRACT_MARKDOWN)
-		extract__markdown(buf_str(text), text->len, blocks);
-	else if (format == EXTRACT_HTML)
-		TRY(extract__html(buf_str(text), text->len, blocks));
+	const char *s = buf_str(text);
+
+	switch (format) {
+	case EXTRACT_MARKDOWN:
+		extract__markdown(s, text->len, blocks);
+		return OK;
+	case EXTRACT_HTML:
+		return extract__html(s, text->len, blocks);
+	case EXTRACT_CSV:
+		extract__csv(s, text->len, '\0', blocks);
+		return OK;
+	case EXTRACT_TSV:
+		extract__csv(s, text->len, '\t', blocks);
+		return OK;
+	case EXTRACT_JSON:
+		return extract__json(s, text->len, blocks);
+	default:
+		extract__plain(s, text->len, blocks);
+		return OK;
+	}
+}
+
+static enum err_code
+read_text(enum extract__format format, struct extract__blocks *blocks,
+    char charset[32])
+{
+	const char *data = NULL;
+	enum err_code rc;
+	struct buf text;
+	size_t len = 0;
+
+	TRY(map_document(blocks->max_bytes, &data, &len));
+	buf_init(&text, 0);
+	if (format == EXTRACT_RTF)
+		rc = extract__rtf(data, len, blocks);
+	else if (format == EXTRACT_XML) /* it says its own charset */
+		rc = extract__xml_document(data, len, blocks);
 	else
-		extract__plain(buf_str(text), text->len, blocks);
-	if (blocks->full)
-		return err_set(ERR_TOO_LARGE,
-		    "the document has more than %zu bytes of text",
-		    blocks->max_bytes);
+		rc = extract__to_utf8(
+		    data, len, format == EXTRACT_HTML, &text, charset);
+	munmap((void *)(uintptr_t)data, len);
+	if (rc == OK && format != EXTRACT_RTF && format != EXTRACT_XML)
+		rc = parse_text(format, &text, blocks);
+	buf_done(&text);
+	return rc;
+}
+
+/* ---- mail, piece by piece ---- */
+
+static enum err_code
+next_piece(void *arg, const char **data_out, size_t *len_out)
+{
+	static char piece[PIECE_BYTES];
+	ssize_t n;
+
+	(void)arg;
+	do
+		n = read(DOCUMENT_FD, piece, sizeof(piece));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_set(
+		    ERR_IO, "reading the document failed: %s", strerror(errno));
+	*data_out = piece;
+	*len_out = (size_t)n;
+	return OK;
+}
+
+static enum err_code
+next_text(void *arg, const char **data_out, size_t *len_out)
+{
+	struct buf *text = arg;
+
+	*data_out = buf_str(text);
+	*len_out = text->len;
+	text->len = 0; /* one piece */
+	return OK;
+}
+
+/* Some programs save whole mails as UTF-16. */
+static enum err_code
+read_mail(struct extract__blocks *blocks, char charset[32])
+{
+	char head[512];
+	ssize_t n = pread(DOCUMENT_FD, head, sizeof(head), 0);
+	const char *data = NULL;
+	enum err_code rc;
+	struct buf text;
+	size_t len = 0;
+
+	TRY(file_size(&len));
+	if (n <= 0 || !extract__is_wide(head, (size_t)n))
+		return extract__mail(next_piece, NULL, blocks);
+	TRY(map_document(blocks->max_bytes, &data, &len));
+	buf_init(&text, 0);
+	rc = extract__to_utf8(data, len, false, &text, charset);
+	munmap((void *)(uintptr_t)data, len);
+	if (rc == OK)
+		rc = extract__mail(next_text, &text, blocks);
+	buf_done(&text);
+	return rc;
+}
+
+/* ---- all formats ---- */
+
+static enum err_code
+read_document(enum extract__format format, struct extract__blocks *blocks,
+    char charset[32])
+{
+	enum err_code rc;
+	size_t size = 0;
+
+	TRY(file_size(&size));
+	switch (format) {
+	case EXTRACT_PDF:
+		rc = extract__pdf(DOCUMENT_FD, blocks);
+		break;
+	case EXTRACT_ZIP:
+		rc = extract__zip_document(DOCUMENT_FD, blocks);
+		break;
+	case EXTRACT_OLE:
+		rc = extract__ole(DOCUMENT_FD);
+		break;
+	case EXTRACT_MAIL:
+		rc = read_mail(blocks, charset);
+		break;
+	default:
+		rc = read_text(format, blocks, charset);
+	}
+	TRY(rc);
+	TRY(extract__check_full(blocks));
 	if (blocks->count == 0)
 		return err_set(ERR_INVALID, "there is no text in it");
 	return OK;
 }
 
-static enum err_code
-extract(enum extract__format format, size_t max_bytes, struct buf *out)
-{
-	struct extract__blocks blocks;
-	char charset[32] = "";
-	struct buf text;
-	const char *data = NULL;
-	enum err_code rc;
-	size_t len = 0;
-
-	TRY(map_document(&data, &len));
-	extract__blocks_init(&blocks, max_bytes);
-	buf_init(&text, 0);
-	rc =
-	    extract__to_utf8(data, len, format == EXTRACT_HTML, &text, charset);
-	munmap((void *)(uintptr_t)data, len);
-	if (rc == OK)
-		rc = parse(format, &text, &blocks);
-	if (rc == OK) {
-		buf_adds(out, "{\"title\":");
-		if (blocks.title != NULL)
-			buf_add_json(out, blocks.title, strlen(blocks.title));
-		else
-			buf_adds(out, "null");
-		buf_adds(out, ",\"charset\":");
-		buf_add_json(out, charset, strlen(charset));
-		buf_adds(out, ",\"blocks\":[");
-		buf_add(out, blocks.json.data, blocks.json.len);
-		buf_adds(out, "]}");
-	}
-	buf_done(&text);
-	extract__blocks_done(&blocks);
-	return rc;
-}
-
 static bool
-write_all(const char *data, size_t len)
+write_all(int fd, const struct buf *text)
 {
+	const char *data = buf_str(text);
+	size_t len = text->len;
+
 	while (len > 0) {
-		ssize_t n = write(STDOUT_FILENO, data, len);
+		ssize_t n = write(fd, data, len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -107,34 +217,70 @@ write_all(const char *data, size_t len)
 	return true;
 }
 
-int
-extract_child_main(int argc, char **argv)
+/* The blocks have left, but for the last ones. */
+static bool
+write_document(const struct extract__blocks *blocks, const char *charset)
 {
-	static const char *const names[] = { "", "markdown", "plain", "html" };
-	enum extract__format format = EXTRACT_NONE;
-	enum err_code rc = ERR_INVALID;
-	uint64_t max_bytes = 0;
 	struct buf out;
 	bool written;
 
-	for (int i = EXTRACT_MARKDOWN; argc > 1 && i <= EXTRACT_HTML; i++)
-		if (strcmp(argv[1], names[i]) == 0)
-			format = (enum extract__format)i;
 	buf_init(&out, 0);
+	buf_add(&out, blocks->json.data, blocks->json.len);
+	buf_adds(&out, "],\"title\":");
+	if (blocks->title != NULL)
+		buf_add_json(&out, blocks->title, strlen(blocks->title));
+	else
+		buf_adds(&out, "null");
+	buf_adds(&out, ",\"charset\":");
+	buf_add_json(&out, charset, strlen(charset));
+	buf_addc(&out, '}');
+	written = write_all(STDOUT_FILENO, &out);
+	buf_done(&out);
+	return written;
+}
+
+static int
+say_error(enum err_code rc)
+{
+	const char *why = err_message();
+	struct buf out;
+
+	buf_init(&out, 0);
+	buf_addf(&out, "{\"error\":\"%s\",\"message\":", err_name(rc));
+	buf_add_json(&out, why, strlen(why));
+	buf_addc(&out, '}');
+	write_all(STDERR_FILENO, &out);
+	buf_done(&out);
+	return 1;
+}
+
+int
+extract_child_main(int argc, char **argv)
+{
+	static const struct buf begin = {
+		.data = (char *)(uintptr_t) "{\"blocks\":[", .len = 11
+	};
+	enum extract__format format =
+	    argc > 1 ? extract__format_named(argv[1]) : EXTRACT_NONE;
+	struct extract__blocks blocks;
+	char charset[32] = "UTF-8";
+	uint64_t max_bytes = 0;
+	enum err_code rc;
+	bool written;
+
 	if (format == EXTRACT_NONE || argc != 3 ||
 	    !str_to_u64(argv[2], &max_bytes))
-		err_set(rc, "usage: extract-child markdown|plain|html BYTES");
-	else
-		rc = extract(format, max_bytes, &out);
-	if (rc != OK) {
-		const char *why = err_message();
-
-		buf_clear(&out);
-		buf_addf(&out, "{\"error\":\"%s\",\"message\":", err_name(rc));
-		buf_add_json(&out, why, strlen(why));
-		buf_addc(&out, '}');
-	}
-	written = write_all(out.data, out.len);
-	buf_done(&out);
-	return rc == OK && written ? 0 : 1;
+		return say_error(
+		    err_set(ERR_INVALID, "usage: extract-child FORMAT BYTES"));
+	setlocale(LC_CTYPE, "C.UTF-8"); /* names inside zip files */
+	extract__blocks_init(&blocks, max_bytes);
+	blocks.fd = STDOUT_FILENO;
+	written = write_all(STDOUT_FILENO, &begin);
+	rc = read_document(format, &blocks, charset);
+	if (rc == OK)
+		written &= write_document(&blocks, charset);
+	extract__blocks_done(&blocks);
+	if (rc != OK)
+		return say_error(rc);
+	return written ? 0 : 1;
 }

@@ -28,30 +28,7 @@ static const char *program; /* set by tests */
  * all of xin's libraries takes 12 ms of CPU, most documents take one. */
 #define SMALL_PROGRAM "xin-extract"
 
-static const struct {
-	const char *type;
-	enum extract__format format;
-} types[] = {
-	{ "text/markdown", EXTRACT_MARKDOWN },
-	{ "text/x-markdown", EXTRACT_MARKDOWN },
-	{ "text/plain", EXTRACT_PLAIN },
-	{ "text/html", EXTRACT_HTML },
-	{ "application/xhtml+xml", EXTRACT_HTML },
-};
-
-static const struct {
-	const char *suffix;
-	enum extract__format format;
-} suffixes[] = {
-	{ ".md", EXTRACT_MARKDOWN },
-	{ ".markdown", EXTRACT_MARKDOWN },
-	{ ".mkd", EXTRACT_MARKDOWN },
-	{ ".txt", EXTRACT_PLAIN },
-	{ ".text", EXTRACT_PLAIN },
-	{ ".html", EXTRACT_HTML },
-	{ ".htm", EXTRACT_HTML },
-	{ ".xhtml", EXTRACT_HTML },
-};
+#define HEAD_BYTES    1024 /* what tells the format */
 
 void
 extract_set_program(const char *path)
@@ -89,57 +66,13 @@ child_program(void)
 	return small_path[0] != '\0' ? small_path : process_self_path();
 }
 
-/* ---- formats ---- */
-
-static enum extract__format
-by_suffix(const char *filename)
+enum err_code
+extract_check(const char *content_type, const char *filename, const void *head,
+    size_t len)
 {
-	size_t len = filename == NULL ? 0 : strlen(filename);
+	enum extract__format format;
 
-	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-		size_t n = strlen(suffixes[i].suffix);
-
-		if (len > n &&
-		    strcasecmp(filename + len - n, suffixes[i].suffix) == 0)
-			return suffixes[i].format;
-	}
-	return EXTRACT_NONE;
-}
-
-static bool
-is_vague(const char *type, size_t len)
-{
-	static const char vague[] = "application/octet-stream";
-
-	return len == 0 ||
-	       (len == sizeof(vague) - 1 && strncasecmp(type, vague, len) == 0);
-}
-
-/* The type counts; the name decides where the type says nothing, and between
- * plain text and Markdown, which many clients do not tell apart. */
-static enum extract__format
-format_of(const char *type, const char *filename)
-{
-	size_t len = type == NULL ? 0 : strcspn(type, "; \t");
-
-	if (is_vague(type, len))
-		return by_suffix(filename);
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-		if (strlen(types[i].type) != len ||
-		    strncasecmp(type, types[i].type, len) != 0)
-			continue;
-		if (types[i].format == EXTRACT_PLAIN &&
-		    by_suffix(filename) == EXTRACT_MARKDOWN)
-			return EXTRACT_MARKDOWN;
-		return types[i].format;
-	}
-	return EXTRACT_NONE;
-}
-
-bool
-extract_supported(const char *content_type, const char *filename)
-{
-	return format_of(content_type, filename) != EXTRACT_NONE;
+	return extract__format_of(content_type, filename, head, len, &format);
 }
 
 /* ---- the child's answer ---- */
@@ -181,14 +114,15 @@ static enum err_code
 read_answer(void *arg)
 {
 	const struct answer *answer = arg;
-	const struct buf *text = &answer->result->out;
+	bool good = answer->result->exit_code == 0;
+	const struct buf *text =
+	    good ? &answer->result->out : &answer->result->err;
 	json_t *object = NULL;
 	enum err_code rc;
 
 	if (json_parse(buf_str(text), text->len, &object) != OK)
 		return err_add(ERR_INTERNAL, "the extractor's answer");
-	rc = answer->result->exit_code == 0 ? take_document(object, answer->out)
-					    : take_error(object);
+	rc = good ? take_document(object, answer->out) : take_error(object);
 	json_decref(object);
 	return rc;
 }
@@ -240,13 +174,12 @@ static enum err_code
 run_child(int fd, enum extract__format format, uint64_t deadline_ms,
     struct extracted *out)
 {
-	static const char *const names[] = { "", "markdown", "plain", "html" };
 	size_t max_text = (size_t)config_int(CFG_MAX_TEXT_BYTES);
 	struct process_limits limits = child_limits(max_text);
 	struct process_result result = { 0 };
 	struct answer answer = { .result = &result, .out = out };
-	const char *argv[] = { child_program(), "extract-child", names[format],
-		NULL, NULL };
+	const char *argv[] = { child_program(), "extract-child",
+		extract__format_name(format), NULL, NULL };
 	char max[24];
 	enum err_code rc;
 
@@ -265,21 +198,25 @@ enum err_code
 extract_file(const char *path, const char *content_type, const char *filename,
     uint64_t deadline_ms, struct extracted *out)
 {
-	enum extract__format format = format_of(content_type, filename);
+	enum extract__format format = EXTRACT_NONE;
+	char head[HEAD_BYTES];
 	enum err_code rc;
+	ssize_t n;
 	int fd;
 
-	if (format == EXTRACT_NONE)
-		return err_set(ERR_MEDIA_TYPE,
-		    "%s cannot be read; Markdown, plain text and HTML can",
-		    content_type != NULL && content_type[0] != '\0'
-			? content_type
-			: "a document without a type or a known file name");
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
 		return err_set(errno == ENOENT ? ERR_NOT_FOUND : ERR_IO,
 		    "cannot open the document: %s", strerror(errno));
-	rc = run_child(fd, format, deadline_ms, out);
+	n = pread(fd, head, sizeof(head), 0);
+	if (n < 0)
+		rc = err_set(
+		    ERR_IO, "cannot read the document: %s", strerror(errno));
+	else
+		rc = extract__format_of(
+		    content_type, filename, head, (size_t)n, &format);
+	if (rc == OK)
+		rc = run_child(fd, format, deadline_ms, out);
 	close(fd);
 	return rc;
 }

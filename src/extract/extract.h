@@ -26,12 +26,16 @@ enum block_type {
 struct extracted {
 	char *title;   /* from the document, NULL when it names none */
 	char *charset; /* as detected */
-	/* [{"type":"heading","level":2,"text":...}, ...] */
+	/* [{"type":"heading","level":2,"text":...,"page":3}, ...]; page only
+	 * where the document has pages (PDF) or slides, from 1 */
 	json_t *blocks;
 };
 
-/* True when the type (or, without one, the file name) can be read. */
-bool extract_supported(const char *content_type, const char *filename);
+/* Can this be read? The first bytes (1 KiB tell all; NULL = not known yet)
+ * count more than the declared type, the type more than the file name. OK,
+ * ERR_MEDIA_TYPE with what can be, or ERR_INVALID: not what it says it is. */
+enum err_code extract_check(const char *content_type, const char *filename,
+    const void *head, size_t len);
 /* `path` is a local file. ERR_MEDIA_TYPE, ERR_INVALID (broken document, the
  * reason in words), ERR_TOO_LARGE, ERR_SCRIPT_LIMIT never. WAITS. */
 enum err_code extract_file(const char *path, const char *content_type,
@@ -41,8 +45,8 @@ void extracted_done(struct extracted *extracted);
  * loops start. The string is kept. */
 void extract_set_program(const char *path);
 
-/* The child's side: `xin extract-child <type> <max_bytes>`, document on fd 3,
- * JSON on stdout; returns the exit code. */
+/* The child's side: `xin extract-child <format> <max_bytes>`, document on fd 3,
+ * JSON on stdout, an error as JSON on stderr; returns the exit code. */
 int extract_child_main(int argc, char **argv);
 
 #endif

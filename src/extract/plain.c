@@ -51,7 +51,8 @@ add_paragraph(struct extract__blocks *blocks, const char *text, size_t len)
 	if (rest == NULL)
 		rest = text + len;
 	second_len = (size_t)(rest - second);
-	level = underline_level(second, second_len);
+	/* On a page of a PDF a rule closes a sum as often as it underlines. */
+	level = blocks->page > 0 ? 0 : underline_level(second, second_len);
 	if (level == 0) {
 		extract__add(blocks, BLOCK_PARAGRAPH, 0, text, len);
 		return;

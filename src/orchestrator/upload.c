@@ -31,6 +31,9 @@ struct file {
 	char *content_type;
 	char sha256[65];
 	int64_t size;
+	char head[KNOWLEDGE_HEAD_BYTES]; /* what tells the format */
+	size_t head_len;
+	bool checked;
 };
 
 struct upload {
@@ -82,7 +85,6 @@ file_begin(struct upload *up, const char *filename, const char *type)
 
 	if (up->file_count == FILES_MAX)
 		return err_set(ERR_TOO_LARGE, "more than %d files", FILES_MAX);
-	TRY(knowledge_check_type(type, filename));
 	file = &up->files[up->file_count];
 	TRY(object_put_begin(up->product->objects, &file->writer));
 	file->hash = crypto_hash_new();
@@ -94,20 +96,38 @@ file_begin(struct upload *up, const char *filename, const char *type)
 }
 
 static enum err_code
+file_check(struct file *file)
+{
+	file->checked = true;
+	return knowledge_check_type(
+	    file->content_type, file->filename, file->head, file->head_len);
+}
+
+static enum err_code
 file_add(struct file *file, const char *data, size_t len)
 {
+	size_t n = sizeof(file->head) - file->head_len;
+
+	n = n < len ? n : len;
+	memcpy(file->head + file->head_len, data, n);
+	file->head_len += n;
+	if (file->head_len == sizeof(file->head) && !file->checked)
+		TRY(file_check(file));
 	crypto_hash_add(file->hash, data, len);
 	file->size += (int64_t)len;
 	return object_put_write(file->writer, data, len);
 }
 
-static void
+static enum err_code
 file_end(struct file *file)
 {
 	uint8_t digest[SHA256_SIZE];
 
+	if (!file->checked)
+		TRY(file_check(file));
 	crypto_hash_end(file->hash, digest);
 	crypto_hex(digest, sizeof(digest), file->sha256);
+	return OK;
 }
 
 static struct buf *
@@ -161,11 +181,10 @@ static enum err_code
 on_part_end(void *arg)
 {
 	struct upload *up = arg;
+	struct file *file = up->now;
 
-	if (up->now != NULL)
-		file_end(up->now);
 	up->now = NULL;
-	return OK;
+	return file != NULL ? file_end(file) : OK;
 }
 
 static enum err_code
@@ -225,7 +244,7 @@ take_json(struct upload *up, const json_t *body)
 		json_write(metadata, &up->metadata);
 	TRY(file_begin(up, filename, type != NULL ? type : "text/markdown"));
 	TRY(file_add(up->now, content, strlen(content)));
-	file_end(up->now);
+	TRY(file_end(up->now));
 	up->now = NULL;
 	return OK;
 }

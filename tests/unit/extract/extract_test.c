@@ -255,13 +255,16 @@ documents_without_text_say_why(void **state)
 	    extract_bytes(" \n\n ", 4, "text/plain", &e), ERR_INVALID);
 	assert_string_equal(err_message(), "there is no text in it");
 	assert_int_equal(extract_bytes("\x7f"
-				       "ELF\0\1\2\0\3",
+				       "ALF\0\1\2\0\3",
 			     9, "text/plain", &e),
 	    ERR_INVALID);
 	assert_non_null(strstr(err_message(), "zero byte"));
 	assert_int_equal(
-	    extract_bytes("%PDF", 4, "application/pdf", &e), ERR_MEDIA_TYPE);
-	assert_non_null(strstr(err_message(), "application/pdf"));
+	    extract_bytes("%PDF-1.4", 8, "application/pdf", &e), ERR_INVALID);
+	assert_non_null(strstr(err_message(), "damaged or cut off"));
+	assert_int_equal(
+	    extract_bytes("x", 1, "image/png", &e), ERR_MEDIA_TYPE);
+	assert_non_null(strstr(err_message(), "image/png"));
 	assert_int_equal(
 	    extract_file("/nonexistent", "text/plain", NULL, 0, &e),
 	    ERR_NOT_FOUND);
@@ -286,14 +289,32 @@ static void
 type_and_name_choose_the_format(void **state)
 {
 	(void)state;
-	assert_true(extract_supported("text/markdown", NULL));
-	assert_true(extract_supported("Text/HTML; charset=utf-8", "x.pdf"));
-	assert_true(extract_supported(NULL, "a.MD"));
-	assert_true(extract_supported("application/octet-stream", "a.htm"));
-	assert_false(extract_supported("application/octet-stream", "a.exe"));
-	assert_false(extract_supported("application/pdf", "a.md"));
-	assert_false(extract_supported(NULL, NULL));
-	assert_false(extract_supported("", ".md"));
+	assert_int_equal(extract_check("text/markdown", NULL, NULL, 0), OK);
+	assert_int_equal(
+	    extract_check("Text/HTML; charset=utf-8", "x.exe", NULL, 0), OK);
+	assert_int_equal(extract_check(NULL, "a.MD", NULL, 0), OK);
+	assert_int_equal(
+	    extract_check("application/octet-stream", "a.htm", NULL, 0), OK);
+	assert_int_equal(
+	    extract_check("application/octet-stream", "a.exe", NULL, 0),
+	    ERR_MEDIA_TYPE);
+	assert_int_equal(
+	    extract_check("image/png", "a.md", NULL, 0), ERR_MEDIA_TYPE);
+	assert_int_equal(extract_check(NULL, NULL, NULL, 0), ERR_MEDIA_TYPE);
+	assert_int_equal(extract_check("", ".md", NULL, 0), ERR_MEDIA_TYPE);
+	/* The bytes know better. */
+	assert_int_equal(
+	    extract_check("image/png", "a.exe", "%PDF-1.4\n", 9), OK);
+	assert_int_equal(extract_check("text/plain", "a.txt", "\x89PNG\r\n", 6),
+	    ERR_MEDIA_TYPE);
+	assert_int_equal(
+	    extract_check("", "a.doc", "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 8),
+	    ERR_MEDIA_TYPE);
+	assert_int_equal(
+	    extract_check("application/pdf", "a.pdf", "no PDF", 6), OK);
+	assert_int_equal(
+	    extract_check("application/pdf", "a.pdf", "\0\1\2\0\0\3\4\0", 8),
+	    ERR_INVALID);
 }
 
 /* ---- documents that nobody here wrote ---- */
@@ -344,7 +365,7 @@ check_folder(const char *folder, int depth)
 			if (S_ISDIR(st.st_mode) && depth < 8)
 				check_folder(path, depth + 1);
 			else if (S_ISREG(st.st_mode) &&
-				 extract_supported(NULL, path))
+				 extract_check(NULL, path, NULL, 0) == OK)
 				check_document(path);
 		}
 		mem_free(path);
