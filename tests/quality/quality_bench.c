@@ -170,8 +170,12 @@ put_document(struct house *house, const char *brand, const json_t *document)
 			space--;
 		if (space > 0)
 			n = space;
-		chunks[count] = (struct chunk){ (int64_t)count, text + at, n,
-			(int64_t)at, (int64_t)(at + n), "", NULL };
+		chunks[count] = (struct chunk){ .number = (int64_t)count,
+			.text = text + at,
+			.len = n,
+			.start = (int64_t)at,
+			.end = (int64_t)(at + n),
+			.heading = "" };
 		count++;
 		at += n;
 	}
