@@ -1,15 +1,13 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Chunks and their index. `chunk_words` holds our own tokens (text_tokens),
--- each escaped to the letters of FTS5's ascii tokenizer; `chunk_terms` reads
--- its postings. A search sees a chunk when its version is its source's
--- live_version.
+-- Chunks and what they say. The inverted index is in memory, made from
+-- `chunk_words` (search_index.h: distinct tokens and counts of one chunk); a
+-- search sees a chunk when its version is its source's live_version.
 CREATE TABLE chunks (
   id        INTEGER PRIMARY KEY,
   brand_id  TEXT NOT NULL,
   source_id TEXT NOT NULL,
   version   INTEGER NOT NULL,
   number    INTEGER NOT NULL,
-  length    INTEGER NOT NULL, -- tokens
   start_at  INTEGER NOT NULL,
   end_at    INTEGER NOT NULL,
   title     TEXT NOT NULL,
@@ -18,15 +16,47 @@ CREATE TABLE chunks (
   metadata  TEXT
 ) STRICT;
 CREATE UNIQUE INDEX chunks_place
-  ON chunks(source_id, version, number, brand_id, length);
-CREATE VIRTUAL TABLE chunk_words USING fts5(words, tokenize = 'ascii');
-CREATE VIRTUAL TABLE chunk_terms USING fts5vocab(chunk_words, instance);
--- What a version weighs: N and the mean length without touching its chunks.
-CREATE TABLE chunk_weights (
+  ON chunks(source_id, version, number, brand_id);
+CREATE TABLE chunk_words (
+  id    INTEGER PRIMARY KEY, -- of the chunk
+  words BLOB NOT NULL
+) STRICT;
+
+-- What is live, and in which order it became so: an index in memory that has
+-- seen a brand's changes up to a stamp reads those after it. Version 0: gone.
+CREATE TABLE search_live (
   brand_id  TEXT NOT NULL,
   source_id TEXT NOT NULL,
   version   INTEGER NOT NULL,
-  chunks    INTEGER NOT NULL,
-  tokens    INTEGER NOT NULL,
-  PRIMARY KEY (brand_id, source_id, version)
+  stamp     INTEGER NOT NULL,
+  PRIMARY KEY (brand_id, source_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX search_live_stamp ON search_live(brand_id, stamp);
+CREATE INDEX search_live_gone ON search_live(version) WHERE version = 0;
+
+CREATE TRIGGER search_live_added AFTER INSERT ON knowledge_sources
+WHEN NEW.live_version > 0
+BEGIN
+  INSERT INTO search_live (brand_id, source_id, version, stamp)
+    SELECT NEW.brand_id, NEW.id, NEW.live_version, coalesce(max(stamp), 0) + 1
+    FROM search_live WHERE brand_id = NEW.brand_id
+    ON CONFLICT DO UPDATE SET version = excluded.version,
+      stamp = excluded.stamp;
+END;
+CREATE TRIGGER search_live_switched
+AFTER UPDATE OF live_version ON knowledge_sources
+WHEN NEW.live_version <> OLD.live_version
+BEGIN
+  INSERT INTO search_live (brand_id, source_id, version, stamp)
+    SELECT NEW.brand_id, NEW.id, NEW.live_version, coalesce(max(stamp), 0) + 1
+    FROM search_live WHERE brand_id = NEW.brand_id
+    ON CONFLICT DO UPDATE SET version = excluded.version,
+      stamp = excluded.stamp;
+END;
+CREATE TRIGGER search_live_deleted AFTER DELETE ON knowledge_sources
+WHEN OLD.live_version > 0
+BEGIN
+  UPDATE search_live SET version = 0, stamp = (SELECT max(stamp) + 1
+    FROM search_live WHERE brand_id = OLD.brand_id)
+    WHERE brand_id = OLD.brand_id AND source_id = OLD.id;
+END;

@@ -22,11 +22,15 @@ search_lucene_idf(double total, double with_term)
 }
 
 double
+search_lucene_norm(double length, double mean)
+{
+	return K1 * (1 - B + B * (mean > 0 ? length / mean : 1));
+}
+
+double
 search_lucene_tf(double frequency, double length, double mean)
 {
-	double norm = mean > 0 ? length / mean : 1;
-
-	return frequency / (frequency + K1 * (1 - B + B * norm));
+	return frequency / (frequency + search_lucene_norm(length, mean));
 }
 
 double

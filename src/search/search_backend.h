@@ -2,6 +2,7 @@
 #ifndef XIN_SEARCH_SEARCH_BACKEND_H
 #define XIN_SEARCH_SEARCH_BACKEND_H
 
+#include "base/buf.h"
 #include "search/search.h"
 
 /*
@@ -44,9 +45,29 @@ struct search {
 
 enum err_code search_sqlite_open(struct sqlite *db, struct search **search_out);
 
+/* The distinct tokens of a chunk in the order of their bytes, and how often
+ * each counts: in title (NULL = none; each of its tokens counts twice), heading
+ * and text. Pure, no waiting: may run on any thread. */
+struct search_word {
+	const char *token; /* NUL-terminated, in `text` */
+	size_t at, len;
+	uint32_t count;
+};
+struct search_words {
+	struct search_word *items;
+	size_t count;
+	uint32_t length; /* the sum of counts: BM25's length */
+	struct buf text;
+};
+void search_words_of(
+    const char *title, const struct chunk *chunk, struct search_words *out);
+void search_words_done(struct search_words *words);
+
 /* Lucene's idf: ln(1 + (N - n + 0.5) / (n + 0.5)). */
 double search_lucene_idf(double total, double with_term);
-/* Lucene's tf part: f / (f + k1 (1 - b + b length / mean)). */
+/* k1 (1 - b + b length / mean): what a chunk's length weighs. Lucene's tf part
+ * is f / (f + that). */
+double search_lucene_norm(double length, double mean);
 double search_lucene_tf(double frequency, double length, double mean);
 /* One list's part in reciprocal rank fusion: 1 / (60 + rank), rank from 1; 0
  * for rank 0, "not in this list". Lists end at SEARCH_CANDIDATES; ties go by

@@ -1,68 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Embedded search: postings from FTS5, the score from us. FTS5's own ranking
- * clamps idf and counts all brands; so for each query term the postings of the
- * brand's live chunks are read (fts5vocab), and Lucene's BM25 is added up here.
+ * Embedded search: chunks in SQLite beside the store's rows, so that one row
+ * update switches a version; ranking in memory (search_index.h), brought
+ * forward when the rows have changed (search_sqlite_cache.c); the texts of the
+ * few hits from the same snapshot.
  */
-#include <stdlib.h>
+#include "search/search_sqlite.h"
+
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "search/search_backend.h"
-#include "sqlite/sqlite.h"
-#include "text/text.h"
 
-struct embedded {
-	struct search base;
-	struct sqlite *db;
-};
-
-/* FTS5's ascii tokenizer keeps letters, digits and bytes above 127; other
- * bytes of a token are written as "z" and two hex digits after a "zz". */
-static void
-add_word(struct buf *out, const char *term)
-{
-	for (; *term != '\0'; term++) {
-		unsigned char c = (unsigned char)*term;
-
-		if (c > 127 || (c >= '0' && c <= '9') ||
-		    (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
-			buf_addc(out, (char)c);
-		else
-			buf_addf(out, "zz%02x", c);
-	}
-}
+/* Bytes of all brands' indexes: about a million chunks. */
+#define BYTES_MAX ((size_t)512 << 20)
 
 /* ---- putting ---- */
-
-struct words {
-	struct buf text;
-	int64_t count;
-};
-
-static bool
-collect_word(void *arg, const struct text_token *token)
-{
-	struct words *words = arg;
-
-	add_word(&words->text, token->text);
-	buf_addc(&words->text, ' ');
-	words->count++;
-	return true;
-}
-
-struct row {
-	const struct chunk *chunk;
-	struct words words;
-};
 
 struct putting {
 	const char *brand, *source_id, *title;
 	int64_t version;
-	struct row *rows;
+	const struct chunk *chunks;
+	struct buf *words; /* packed, one for each chunk */
 	size_t count;
 };
 
@@ -71,56 +31,54 @@ remove_chunk(sqlite3 *db, const struct putting *put, int64_t number)
 {
 	sqlite3_stmt *find;
 	bool found;
-	int64_t id, length;
+	int64_t id;
 
 	TRY(sqlite_query(db, &find,
-	    "SELECT id, length FROM chunks WHERE source_id = ?1 AND "
-	    "version = ?2 AND number = ?3 AND brand_id = ?4",
+	    "SELECT id FROM chunks WHERE source_id = ?1 AND version = ?2 AND "
+	    "number = ?3 AND brand_id = ?4",
 	    "tiit", put->source_id, put->version, number, put->brand));
 	TRY(sqlite_step(db, find, &found));
 	if (!found)
 		return OK;
 	id = sqlite3_column_int64(find, 0);
-	length = sqlite3_column_int64(find, 1);
 	sqlite3_reset(find);
 	TRY(sqlite_run(
-	    db, NULL, "DELETE FROM chunk_words WHERE rowid = ?1", "i", id));
-	TRY(sqlite_run(db, NULL, "DELETE FROM chunks WHERE id = ?1", "i", id));
-	return sqlite_run(db, NULL,
-	    "UPDATE chunk_weights SET chunks = chunks - 1, "
-	    "tokens = tokens - ?1 WHERE brand_id = ?2 AND source_id = ?3 "
-	    "AND version = ?4",
-	    "itti", length, put->brand, put->source_id, put->version);
+	    db, NULL, "DELETE FROM chunk_words WHERE id = ?1", "i", id));
+	return sqlite_run(
+	    db, NULL, "DELETE FROM chunks WHERE id = ?1", "i", id);
 }
 
 static enum err_code
-insert_chunk(sqlite3 *db, const struct putting *put, const struct row *row)
+insert_words(sqlite3 *db, int64_t id, const struct buf *words)
 {
-	const struct chunk *chunk = row->chunk;
+	sqlite3_stmt *insert;
+
+	TRY(sqlite_statement(db,
+	    "INSERT INTO chunk_words (id, words) VALUES (?1, ?2)", &insert));
+	sqlite3_bind_int64(insert, 1, id);
+	sqlite3_bind_blob(
+	    insert, 2, buf_str(words), (int)words->len, SQLITE_STATIC);
+	return sqlite_done(db, insert);
+}
+
+static enum err_code
+insert_chunk(sqlite3 *db, const struct putting *put, size_t i)
+{
+	const struct chunk *chunk = &put->chunks[i];
 	char *text = mem_strndup(chunk->text, chunk->len);
 	enum err_code rc;
 
 	rc = sqlite_run(db, NULL,
-	    "INSERT INTO chunks (brand_id, source_id, version, number, length, "
+	    "INSERT INTO chunks (brand_id, source_id, version, number, "
 	    "start_at, end_at, title, heading, text, metadata) "
-	    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-	    "ttiiiiitttt", put->brand, put->source_id, put->version,
-	    chunk->number, row->words.count, chunk->start, chunk->end,
-	    put->title, chunk->heading ? chunk->heading : "", text,
-	    chunk->metadata);
+	    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+	    "ttiiiitttt", put->brand, put->source_id, put->version,
+	    chunk->number, chunk->start, chunk->end, put->title,
+	    chunk->heading ? chunk->heading : "", text, chunk->metadata);
 	mem_free(text);
-	if (rc == OK)
-		rc = sqlite_run(db, NULL,
-		    "INSERT INTO chunk_words (rowid, words) VALUES (?1, ?2)",
-		    "it", (int64_t)sqlite3_last_insert_rowid(db),
-		    buf_str(&row->words.text));
 	if (rc != OK)
 		return rc;
-	return sqlite_run(db, NULL,
-	    "INSERT INTO chunk_weights (brand_id, source_id, version, chunks, "
-	    "tokens) VALUES (?1, ?2, ?3, 1, ?4) ON CONFLICT DO UPDATE SET "
-	    "chunks = chunks + 1, tokens = tokens + excluded.tokens",
-	    "ttii", put->brand, put->source_id, put->version, row->words.count);
+	return insert_words(db, sqlite3_last_insert_rowid(db), &put->words[i]);
 }
 
 static enum err_code
@@ -129,10 +87,15 @@ put_rows(sqlite3 *db, void *arg)
 	const struct putting *put = arg;
 
 	for (size_t i = 0; i < put->count; i++) {
-		TRY(remove_chunk(db, put, put->rows[i].chunk->number));
-		TRY(insert_chunk(db, put, &put->rows[i]));
+		TRY(remove_chunk(db, put, put->chunks[i].number));
+		TRY(insert_chunk(db, put, i));
 	}
-	return OK;
+	/* Indexes in memory that hold this version must read it again. */
+	return sqlite_run(db, NULL,
+	    "UPDATE search_live SET stamp = (SELECT max(stamp) + 1 FROM "
+	    "search_live WHERE brand_id = ?1) WHERE brand_id = ?1 AND "
+	    "source_id = ?2 AND version = ?3",
+	    "tti", put->brand, put->source_id, put->version);
 }
 
 static enum err_code
@@ -140,34 +103,23 @@ embedded_put(struct search *search, const char *brand, const char *source_id,
     int64_t version, const char *title, const struct chunk *chunks,
     size_t count)
 {
-	struct embedded *embedded = (struct embedded *)search;
+	struct search_embedded *embedded = (struct search_embedded *)search;
 	struct putting put = { brand, source_id, title ? title : "", version,
-		NULL, count };
+		chunks, mem_zero(count * sizeof(*put.words)), count };
 	enum err_code rc;
 
 	/* Tokens are made here, off the writer thread. */
-	put.rows = mem_zero(count * sizeof(*put.rows));
 	for (size_t i = 0; i < count; i++) {
-		struct row *row = &put.rows[i];
-		const char *heading =
-		    chunks[i].heading ? chunks[i].heading : "";
+		struct search_words words;
 
-		row->chunk = &chunks[i];
-		/* The title counts twice: a chunk in the middle of a document
-		 * says little of what the document is about. */
-		text_tokens(
-		    put.title, strlen(put.title), collect_word, &row->words);
-		text_tokens(
-		    put.title, strlen(put.title), collect_word, &row->words);
-		text_tokens(
-		    heading, strlen(heading), collect_word, &row->words);
-		text_tokens(
-		    chunks[i].text, chunks[i].len, collect_word, &row->words);
+		search_words_of(put.title, &chunks[i], &words);
+		search_index_pack(&words, &put.words[i]);
+		search_words_done(&words);
 	}
 	rc = sqlite_write(embedded->db, put_rows, &put);
 	for (size_t i = 0; i < count; i++)
-		buf_done(&put.rows[i].words.text);
-	mem_free(put.rows);
+		buf_done(&put.words[i]);
+	mem_free(put.words);
 	return rc;
 }
 
@@ -182,7 +134,7 @@ drop_rows(sqlite3 *db, void *arg)
 	const struct dropping *drop = arg;
 
 	TRY(sqlite_run(db, NULL,
-	    "DELETE FROM chunk_words WHERE rowid IN (SELECT id FROM chunks "
+	    "DELETE FROM chunk_words WHERE id IN (SELECT id FROM chunks "
 	    "WHERE source_id = ?1 AND version <> ?2 AND brand_id = ?3)",
 	    "tit", drop->source_id, drop->keep, drop->brand));
 	TRY(sqlite_run(db, NULL,
@@ -190,16 +142,17 @@ drop_rows(sqlite3 *db, void *arg)
 	    "brand_id = ?3",
 	    "tit", drop->source_id, drop->keep, drop->brand));
 	return sqlite_run(db, NULL,
-	    "DELETE FROM chunk_weights WHERE source_id = ?1 AND "
-	    "version <> ?2 AND brand_id = ?3",
-	    "tit", drop->source_id, drop->keep, drop->brand);
+	    "UPDATE search_live SET stamp = (SELECT max(stamp) + 1 FROM "
+	    "search_live WHERE brand_id = ?1) WHERE brand_id = ?1 AND "
+	    "source_id = ?2 AND version <> ?3 AND version > 0",
+	    "tti", drop->brand, drop->source_id, drop->keep);
 }
 
 static enum err_code
 embedded_drop(struct search *search, const char *brand, const char *source_id,
     int64_t keep)
 {
-	struct embedded *embedded = (struct embedded *)search;
+	struct search_embedded *embedded = (struct search_embedded *)search;
 	struct dropping drop = { brand, source_id, keep };
 
 	return sqlite_write(embedded->db, drop_rows, &drop);
@@ -207,182 +160,52 @@ embedded_drop(struct search *search, const char *brand, const char *source_id,
 
 /* ---- finding ---- */
 
-struct posting {
-	int64_t chunk;
-	double frequency;
-};
-
-struct scored {
-	int64_t chunk;
-	double length; /* tokens; negative = not live, or another brand's */
-	double score, coverage;
-};
-
-struct finding {
+/* One question to a brand's index, in one snapshot. */
+struct asking {
+	struct search_embedded *embedded;
+	struct search_brand *brand;
+	bool refresh, stale;
+	enum err_code (*fn)(sqlite3 *db, struct asking *asking);
+	/* search_find */
 	const struct search_query *query;
-	const char *brand;
-	struct search_hits *hits;
-	double total, mean; /* live chunks of the brand */
-	/* Open addressing by chunk id. */
-	struct scored *table;
-	size_t used, cap;
-	/* Of the term at hand. */
-	struct posting *postings;
-	size_t posting_count, posting_cap;
+	struct search_hits hits;
+	/* search_idf */
+	const char *const *terms;
+	size_t count;
+	double *idf;
 };
 
 static enum err_code
-weigh(sqlite3 *db, const char *brand, double *total_out, double *mean_out)
+ask_locked(sqlite3 *db, void *arg)
 {
-	sqlite3_stmt *query;
-	double chunks, tokens;
-	bool row;
-
-	TRY(sqlite_query(db, &query,
-	    "SELECT coalesce(sum(w.chunks), 0), coalesce(sum(w.tokens), 0) "
-	    "FROM chunk_weights w CROSS JOIN knowledge_sources s "
-	    "ON s.id = w.source_id AND s.live_version = w.version "
-	    "WHERE w.brand_id = ?1",
-	    "t", brand));
-	TRY(sqlite_step(db, query, &row));
-	chunks = sqlite3_column_double(query, 0);
-	tokens = sqlite3_column_double(query, 1);
-	sqlite3_reset(query);
-	*total_out = chunks;
-	*mean_out = chunks > 0 ? tokens / chunks : 0;
-	return OK;
-}
-
-static struct scored *
-place(struct finding *find, int64_t chunk)
-{
-	size_t mask = find->cap - 1;
-	size_t i = (size_t)((uint64_t)chunk * 0x9e3779b97f4a7c15u >> 20) & mask;
-
-	while (find->table[i].chunk != 0 && find->table[i].chunk != chunk)
-		i = (i + 1) & mask;
-	return &find->table[i];
-}
-
-static void
-grow(struct finding *find)
-{
-	struct scored *old = find->table;
-	size_t cap = find->cap;
-
-	find->cap = cap == 0 ? 1024 : cap * 2;
-	find->table = mem_zero(find->cap * sizeof(*find->table));
-	for (size_t i = 0; i < cap; i++)
-		if (old[i].chunk != 0)
-			*place(find, old[i].chunk) = old[i];
-	mem_free(old);
-}
-
-/* Each chunk is looked up once for a query, whatever terms it shares. */
-static enum err_code
-look_up(sqlite3 *db, const char *brand, struct scored *at)
-{
-	sqlite3_stmt *query;
-	bool row;
-
-	at->length = -1;
-	TRY(sqlite_query(db, &query,
-	    "SELECT c.length FROM chunks c CROSS JOIN knowledge_sources s "
-	    "ON s.id = c.source_id AND s.live_version = c.version "
-	    "WHERE c.id = ?1 AND c.brand_id = ?2 AND s.brand_id = ?2",
-	    "it", at->chunk, brand));
-	TRY(sqlite_step(db, query, &row));
-	if (row)
-		at->length = sqlite3_column_double(query, 0);
-	sqlite3_reset(query);
-	return OK;
-}
-
-static enum err_code
-add_posting(sqlite3 *db, struct finding *find, int64_t chunk, double frequency)
-{
-	struct scored *at;
-
-	if (find->used * 2 >= find->cap)
-		grow(find);
-	at = place(find, chunk);
-	if (at->chunk == 0) {
-		at->chunk = chunk;
-		find->used++;
-		TRY(look_up(db, find->brand, at));
-	}
-	if (at->length < 0)
-		return OK;
-	if (find->posting_count == find->posting_cap) {
-		find->posting_cap = find->posting_cap * 2 + 64;
-		find->postings = mem_resize(find->postings,
-		    find->posting_cap * sizeof(*find->postings));
-	}
-	find->postings[find->posting_count++] =
-	    (struct posting){ chunk, frequency };
-	return OK;
-}
-
-/* The postings of one term among the brand's live chunks. FTS5 gives one row
- * for each place, those of a chunk behind each other. */
-static enum err_code
-read_postings(sqlite3 *db, struct finding *find, const char *term)
-{
-	int64_t chunk = 0, next;
-	double frequency = 0;
-	sqlite3_stmt *query;
-	struct buf word;
+	struct asking *asking = arg;
 	enum err_code rc;
-	bool row = true;
 
-	find->posting_count = 0;
-	buf_init(&word, 0);
-	add_word(&word, term);
-	rc = sqlite_query(db, &query,
-	    "SELECT doc FROM chunk_terms WHERE term = ?1", "t", buf_str(&word));
-	while (rc == OK && row) {
-		rc = sqlite_step(db, query, &row);
-		next = rc == OK && row ? sqlite3_column_int64(query, 0) : 0;
-		if (next != chunk) {
-			if (rc == OK && chunk != 0)
-				rc = add_posting(db, find, chunk, frequency);
-			chunk = next;
-			frequency = 0;
-		}
-		frequency++;
-	}
-	sqlite3_reset(query);
-	buf_done(&word);
+	TRY(search_sqlite__lock(asking->embedded, db, asking->brand,
+	    asking->refresh, &asking->stale));
+	if (asking->stale)
+		return OK;
+	rc = asking->fn(db, asking);
+	pthread_rwlock_unlock(&asking->brand->lock);
 	return rc;
 }
 
+/* Twice when the index is behind: the second time in a snapshot that begins
+ * under the write lock. */
 static enum err_code
-add_term(sqlite3 *db, struct finding *find, const char *term, double *idf_out)
+ask(struct search_embedded *embedded, const char *brand, struct asking *asking)
 {
-	double idf;
+	enum err_code rc;
 
-	TRY(read_postings(db, find, term));
-	idf = search_lucene_idf(find->total, (double)find->posting_count);
-	for (size_t i = 0; i < find->posting_count; i++) {
-		struct scored *at = place(find, find->postings[i].chunk);
-
-		at->score += idf * search_lucene_tf(find->postings[i].frequency,
-				       at->length, find->mean);
-		at->coverage += idf;
+	asking->embedded = embedded;
+	asking->brand = search_sqlite__take(embedded, brand);
+	rc = sqlite_read(embedded->db, ask_locked, asking);
+	if (rc == OK && asking->stale) {
+		asking->refresh = true;
+		rc = sqlite_read(embedded->db, ask_locked, asking);
 	}
-	*idf_out = idf;
-	return OK;
-}
-
-/* Best first; ties by id, so that the order is the same each time. */
-static int
-by_score(const void *a, const void *b)
-{
-	const struct scored *x = a, *y = b;
-
-	if (x->score != y->score)
-		return x->score < y->score ? 1 : -1;
-	return (x->chunk > y->chunk) - (x->chunk < y->chunk);
+	search_sqlite__give(embedded, asking->brand);
+	return rc;
 }
 
 static bool
@@ -404,7 +227,7 @@ passes(const json_t *filter, const char *metadata)
 }
 
 static enum err_code
-read_hit(sqlite3 *db, const struct scored *scored, const json_t *filter,
+read_hit(sqlite3 *db, const struct search_ranked *ranked, const json_t *filter,
     struct search_hit *hit, bool *passed_out)
 {
 	sqlite3_stmt *query;
@@ -417,7 +240,7 @@ read_hit(sqlite3 *db, const struct scored *scored, const json_t *filter,
 	    "c.heading, coalesce(c.metadata, s.metadata), s.source_url, "
 	    "c.start_at, c.end_at FROM chunks c JOIN knowledge_sources s "
 	    "ON s.id = c.source_id WHERE c.id = ?1",
-	    "i", scored->chunk));
+	    "i", ranked->chunk));
 	TRY(sqlite_step(db, query, &row));
 	if (!row)
 		return OK;
@@ -430,8 +253,8 @@ read_hit(sqlite3 *db, const struct scored *scored, const json_t *filter,
 	*hit = (struct search_hit){
 		.version = sqlite3_column_int64(query, 1),
 		.number = sqlite3_column_int64(query, 2),
-		.score = scored->score,
-		.coverage = scored->coverage,
+		.score = ranked->score,
+		.coverage = ranked->coverage,
 		.title = sqlite_text(query, 3),
 		.text = sqlite_text(query, 4),
 		.heading = sqlite_text(query, 5),
@@ -448,100 +271,74 @@ read_hit(sqlite3 *db, const struct scored *scored, const json_t *filter,
 }
 
 static enum err_code
-read_hits(sqlite3 *db, struct finding *find, double all_idf)
+find_ranked(sqlite3 *db, struct asking *asking)
 {
-	struct search_hits *hits = find->hits;
-	size_t n = 0;
+	const struct search_query *query = asking->query;
+	size_t top_k = (size_t)query->top_k;
+	struct search_hits *hits = &asking->hits;
+	struct search_ranking *ranking =
+	    search_index_rank(asking->brand->index, query->terms, query->count);
+	struct search_ranked ranked;
+	enum err_code rc = OK;
+	bool passed;
 
-	for (size_t i = 0; i < find->cap; i++)
-		if (find->table[i].chunk != 0 && find->table[i].length >= 0)
-			find->table[n++] = find->table[i];
-	if (n > 0)
-		qsort(find->table, n, sizeof(*find->table), by_score);
-	hits->items =
-	    mem_zero((size_t)find->query->top_k * sizeof(*hits->items));
-	for (size_t i = 0; i < n && hits->count < (size_t)find->query->top_k;
-	     i++) {
-		bool passed;
-
-		find->table[i].coverage /= all_idf > 0 ? all_idf : 1;
-		TRY(read_hit(db, &find->table[i], find->query->filter,
-		    &hits->items[hits->count], &passed));
-		hits->count += passed;
+	hits->items = mem_zero(top_k * sizeof(*hits->items));
+	while (rc == OK && hits->count < top_k &&
+	       search_ranking_next(ranking, &ranked)) {
+		rc = read_hit(db, &ranked, query->filter,
+		    &hits->items[hits->count], &passed);
+		hits->count += rc == OK && passed;
 	}
-	return OK;
-}
-
-static enum err_code
-find_rows(sqlite3 *db, void *arg)
-{
-	struct finding *find = arg;
-	double all_idf = 0, idf;
-
-	TRY(weigh(db, find->brand, &find->total, &find->mean));
-	for (size_t i = 0; i < find->query->count; i++) {
-		TRY(add_term(db, find, find->query->terms[i], &idf));
-		all_idf += idf;
-	}
-	return read_hits(db, find, all_idf);
+	search_ranking_free(ranking);
+	return rc;
 }
 
 static enum err_code
 embedded_find(struct search *search, const struct search_query *query,
     struct search_hits *hits_out)
 {
-	struct embedded *embedded = (struct embedded *)search;
-	struct search_hits hits = { 0 };
-	struct finding find = {
-		.query = query, .brand = query->brand, .hits = &hits
-	};
-	enum err_code rc = sqlite_read(embedded->db, find_rows, &find);
+	struct asking asking = { .fn = find_ranked, .query = query };
+	enum err_code rc =
+	    ask((struct search_embedded *)search, query->brand, &asking);
 
-	mem_free(find.table);
-	mem_free(find.postings);
 	if (rc != OK)
-		search_hits_done(&hits);
+		search_hits_done(&asking.hits);
 	else
-		*hits_out = hits;
+		*hits_out = asking.hits;
 	return rc;
 }
 
-struct weighing {
-	const char *brand;
-	const char *const *terms;
-	size_t count;
-	double *idf;
-};
-
 static enum err_code
-weigh_terms(sqlite3 *db, void *arg)
+weigh_terms(sqlite3 *db, struct asking *asking)
 {
-	struct weighing *weighing = arg;
-	struct finding find = { .brand = weighing->brand };
-	enum err_code rc;
-
-	rc = weigh(db, find.brand, &find.total, &find.mean);
-	for (size_t i = 0; i < weighing->count && rc == OK; i++)
-		rc = add_term(db, &find, weighing->terms[i], &weighing->idf[i]);
-	mem_free(find.table);
-	mem_free(find.postings);
-	return rc;
+	(void)db;
+	search_index_idf(
+	    asking->brand->index, asking->terms, asking->count, asking->idf);
+	return OK;
 }
 
 static enum err_code
 embedded_idf(struct search *search, const char *brand, const char *const *terms,
     size_t count, double *idf_out)
 {
-	struct embedded *embedded = (struct embedded *)search;
-	struct weighing weighing = { brand, terms, count, idf_out };
+	struct asking asking = { .fn = weigh_terms,
+		.terms = terms,
+		.count = count,
+		.idf = idf_out };
 
-	return sqlite_read(embedded->db, weigh_terms, &weighing);
+	return ask((struct search_embedded *)search, brand, &asking);
 }
+
+/* ---- life ---- */
 
 static void
 embedded_close(struct search *search)
 {
-	mem_free(search);
+	struct search_embedded *embedded = (struct search_embedded *)search;
+
+	search_sqlite__forget(embedded);
+	pthread_mutex_destroy(&embedded->lock);
+	mem_free(embedded);
 }
 
 static const struct search_ops embedded_ops = {
@@ -553,13 +350,26 @@ static const struct search_ops embedded_ops = {
 	.close = embedded_close,
 };
 
+/* Sources that went away before this process: no index has ever seen them. */
+static enum err_code
+forget_gone(sqlite3 *db, void *arg)
+{
+	(void)arg;
+	return sqlite_run(
+	    db, NULL, "DELETE FROM search_live WHERE version = 0", "");
+}
+
 enum err_code
 search_sqlite_open(struct sqlite *db, struct search **search_out)
 {
-	struct embedded *embedded = mem_zero(sizeof(*embedded));
+	struct search_embedded *embedded;
 
+	TRY(sqlite_write(db, forget_gone, NULL));
+	embedded = mem_zero(sizeof(*embedded));
 	embedded->base.ops = &embedded_ops;
 	embedded->db = db;
+	embedded->bytes_max = BYTES_MAX;
+	pthread_mutex_init(&embedded->lock, NULL);
 	*search_out = &embedded->base;
 	return OK;
 }

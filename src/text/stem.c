@@ -53,6 +53,8 @@ stem_latin(char *word, size_t len)
 	if (stem == NULL) /* out of memory: the word as it is */
 		return len;
 	n = (size_t)sb_stemmer_length(stemmer);
+	if (n == 0) /* "s": a word of one letter is no ending */
+		return len;
 	if (n > len) /* "hop" from "hopp", "hope" from "hop": never longer */
 		n = len;
 	memcpy(word, stem, n);

@@ -29,7 +29,7 @@ struct text_token {
 /* Return false to stop. Tokens are at most 64 bytes; longer ones are cut. */
 typedef bool (*text_token_fn)(void *arg, const struct text_token *token);
 void text_tokens(const char *text, size_t len, text_token_fn fn, void *arg);
-/* All tokens separated by single spaces: what an FTS5 row holds. */
+/* All tokens separated by single spaces. */
 void text_token_string(const char *text, size_t len, struct buf *out);
 /* English and Persian function words, after folding. */
 bool text_is_stop(const char *token, size_t len);

@@ -454,7 +454,7 @@ batches_of_a_version_add_up(void **state)
 	struct chunk chunk = { .text = "alpha", .len = 5 };
 
 	for (int64_t i = 0; i < 5; i++) {
-		chunk.number = i;
+		chunk.number = 4 - i;
 		assert_int_equal(
 		    search_put(h->search, "acme", "kn_a", 1, "", &chunk, 1),
 		    OK);

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef XIN_SEARCH_SEARCH_INDEX_INTERNAL_H
+#define XIN_SEARCH_SEARCH_INDEX_INTERNAL_H
+
+#include "base/mem.h"
+#include "search/search_index.h"
+
+/* Shared by search_index.c (changes) and search_rank.c (ranking) only. */
+
+#define INDEX_POSTING_MAX 16   /* bytes of one, at most */
+#define INDEX_DEAD        (-1) /* the norm of a chunk that went away */
+
+struct index_doc {
+	int64_t chunk, number;
+	uint32_t source, length;
+};
+
+/* Chunks of a source stand behind each other. */
+struct index_source {
+	char id[IDENT_SIZE];
+	uint32_t first, count;
+};
+
+struct index_term {
+	const char *name; /* NULL: a free slot */
+	uint8_t *data;
+	uint32_t hash, name_len;
+	uint32_t len, cap;
+	uint32_t count, last; /* postings, with dead ones; the last chunk */
+};
+
+struct search_index {
+	struct index_doc *docs;
+	double *norms; /* of each doc; apart, since scoring reads only these */
+	uint32_t doc_count, dead;
+	size_t doc_cap;
+	uint64_t tokens; /* of the living */
+	struct index_source *sources;
+	uint32_t *source_places; /* 2 * source_cap, a place + 1 or 0 */
+	size_t source_count, source_cap;
+	struct index_term *terms; /* open addressing, power of two */
+	size_t term_count, term_cap;
+	size_t posting_bytes;
+	struct arena names;
+};
+
+/* Walks the postings of a term, dead ones too. */
+struct index_cursor {
+	const uint8_t *at, *end;
+	uint32_t doc, count;
+};
+
+static inline const uint8_t *
+search__varint(const uint8_t *at, uint64_t *value_out)
+{
+	uint64_t value = *at & 0x7f;
+
+	for (unsigned shift = 7; (*at++ & 0x80) != 0 && shift < 64; shift += 7)
+		value |= (uint64_t)(*at & 0x7f) << shift;
+	*value_out = value;
+	return at;
+}
+
+static inline struct index_cursor
+search__index_cursor(const struct index_term *term)
+{
+	return (
+	    struct index_cursor){ term->data, term->data + term->len, 0, 0 };
+}
+
+static inline bool
+search__index_step(struct index_cursor *cursor)
+{
+	uint64_t value;
+
+	if (cursor->at == cursor->end)
+		return false;
+	cursor->at = search__varint(cursor->at, &value);
+	cursor->doc += (uint32_t)(value >> 2);
+	cursor->count = value & 3;
+	if (cursor->count == 0) {
+		cursor->at = search__varint(cursor->at, &value);
+		cursor->count = (uint32_t)value;
+	}
+	return true;
+}
+
+const struct index_term *search__index_term(
+    const struct search_index *index, const char *name);
+
+#endif
