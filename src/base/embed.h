@@ -16,5 +16,9 @@ struct embed {
 const struct embed *embed_find(const char *name);
 /* All of them; ends with name NULL. */
 const struct embed *embed_all(void);
+/* Migrations: of the files "<folder>NNNN_<name>.sql" the one with the lowest
+ * number over `after`, and that number; NULL at the end. */
+const struct embed *embed_migration(
+    const char *folder, int after, int *number_out);
 
 #endif

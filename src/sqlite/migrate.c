@@ -5,49 +5,11 @@
  * A database that knows a newer number was written by a newer program: refuse
  * it, because going on would break data that we do not understand.
  */
-#include <ctype.h>
-#include <string.h>
-
 #include "base/clock.h"
 #include "base/embed.h"
-#include "base/mem.h"
-#include "base/str.h"
 #include "sqlite/sqlite_internal.h"
 
 #define FOLDER "schemas/sql/"
-
-/* 0 when the name is not that of a migration. */
-static int
-number_of(const char *name)
-{
-	int number = 0;
-
-	if (!str_starts(name, FOLDER) || !str_ends(name, ".sql"))
-		return 0;
-	name += strlen(FOLDER);
-	for (int i = 0; i < 4; i++) {
-		if (!isdigit((unsigned char)name[i]))
-			return 0;
-		number = number * 10 + (name[i] - '0');
-	}
-	return name[4] == '_' ? number : 0;
-}
-
-/* The migration with the lowest number over `after`, or NULL. */
-static const struct embed *
-next_after(int after)
-{
-	const struct embed *best = NULL;
-
-	for (const struct embed *e = embed_all(); e->name != NULL; e++) {
-		int number = number_of(e->name);
-
-		if (number > after &&
-		    (best == NULL || number < number_of(best->name)))
-			best = e;
-	}
-	return best;
-}
 
 static enum err_code
 newest_applied(sqlite3 *db, int *number_out)
@@ -79,7 +41,7 @@ record(sqlite3 *db, int number, const char *name)
 }
 
 static enum err_code
-apply(sqlite3 *db, const struct embed *file)
+apply(sqlite3 *db, const struct embed *file, int number)
 {
 	enum err_code rc;
 
@@ -88,7 +50,7 @@ apply(sqlite3 *db, const struct embed *file)
 		 ? OK
 		 : sqlite_fail(db, file->name);
 	if (rc == OK)
-		rc = record(db, number_of(file->name), file->name);
+		rc = record(db, number, file->name);
 	if (rc == OK)
 		rc = sqlite__exec(db, "COMMIT");
 	if (rc != OK && !sqlite3_get_autocommit(db))
@@ -106,11 +68,9 @@ sqlite__migrate(sqlite3 *db)
 			     "version INTEGER PRIMARY KEY, name TEXT NOT NULL,"
 			     " applied_at INTEGER NOT NULL)"));
 	TRY(newest_applied(db, &applied));
-	while ((file = next_after(known)) != NULL) {
-		known = number_of(file->name);
+	while ((file = embed_migration(FOLDER, known, &known)) != NULL)
 		if (known > applied)
-			TRY(apply(db, file));
-	}
+			TRY(apply(db, file, known));
 	if (applied > known)
 		return err_set(ERR_CONFLICT,
 		    "the database has schema %d, this program knows %d: it was "

@@ -23,6 +23,7 @@
 
 static const struct store_backend *const backends[] = {
 	&store_sqlite_backend,
+	&store_postgres_backend,
 };
 
 struct decorators {
@@ -45,7 +46,7 @@ take_decorators(const char **url, struct decorators *out)
 			    strtoll(*url + strlen("fault:"), &end, 10);
 			if (*end != ':' || out->fault_at < 1)
 				return err_set(ERR_CONFIG,
-				    "store URL %s: want fault:<n>:<url>", *url);
+				    "store URL: want fault:<n>:<url>");
 			*url = end + 1;
 		} else {
 			return OK;
@@ -72,8 +73,10 @@ store_open(const char *url, struct sqlite *db, struct store **store_out)
 		*store_out = store;
 		return OK;
 	}
-	return err_set(
-	    ERR_CONFIG, "store URL \"%.64s\": this build knows sqlite:", url);
+	/* The scheme alone: what follows may hold a password. */
+	return err_set(ERR_CONFIG,
+	    "store URL \"%.*s:...\": known are sqlite: and postgresql:",
+	    (int)strcspn(url, ":/@"), url);
 }
 
 void

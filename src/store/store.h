@@ -18,7 +18,10 @@
  */
 struct store;
 struct sqlite;
-/* `url`: "sqlite:" uses `db`. */
+/* `url`: "sqlite:" uses `db`; "postgresql:" (or "postgres:") opens a link of its
+ * own, see postgres/postgres.h for the URL and the errors that every function
+ * may then give. ERR_CONFIG, ERR_UNAVAILABLE, ERR_CONFLICT (not this program's
+ * schema: run `xin migrate`). */
 enum err_code store_open(
     const char *url, struct sqlite *db, struct store **store_out);
 void store_close(struct store *store);
@@ -54,6 +57,9 @@ struct source {
 	int64_t size_bytes;
 	char sha256[65];
 	char *object_key;
+	/* From add and replace alone: the object of the version that this one
+	 * takes the place of, to be deleted; NULL when there is none. */
+	char *old_object_key;
 	char *error_code; /* "" when none */
 	char *error_message;
 	bool error_retryable;

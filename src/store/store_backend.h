@@ -117,7 +117,7 @@ struct store_admin_ops {
 };
 
 struct store_backend {
-	const char *scheme; /* "sqlite:" */
+	const char *scheme; /* the URL's beginning: "sqlite:" */
 	enum err_code (*open)(
 	    const char *url, struct sqlite *db, struct store **store_out);
 	void (*close)(struct store *store);
@@ -142,6 +142,7 @@ struct store {
 };
 
 extern const struct store_backend store_sqlite_backend;
+extern const struct store_backend store_postgres_backend;
 
 /* Time that entries of de-duplication live. */
 #define STORE_DEDUP_MS ((int64_t)24 * 3600 * 1000)

@@ -61,6 +61,7 @@ source_done(struct source *source)
 	mem_free(source->metadata);
 	mem_free(source->step);
 	mem_free(source->object_key);
+	mem_free(source->old_object_key);
 	mem_free(source->error_code);
 	mem_free(source->error_message);
 	mem_free(source->lease_owner);

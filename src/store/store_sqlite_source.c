@@ -228,13 +228,34 @@ begin_again(sqlite3 *db, const char *brand, const char *id, struct source *row)
 	return one_row(db, s, id, row);
 }
 
+/* The object that nothing refers to any more; NULL when it stays. */
+static enum err_code
+replaced_object(
+    sqlite3 *db, const struct source *g, const char *id, char **key_out)
+{
+	sqlite3_stmt *s;
+	bool found;
+
+	TRY(sqlite_query(db, &s,
+	    "SELECT object_key FROM knowledge_sources"
+	    " WHERE brand_id = ? AND id = ? AND object_key <> ?",
+	    "ttt", g->brand_id, id, g->object_key));
+	TRY(sqlite_step(db, s, &found));
+	*key_out = found ? sqlite_text(s, 0) : NULL;
+	sqlite3_reset(s);
+	return OK;
+}
+
 static enum err_code
 new_version(
     sqlite3 *db, const struct source *g, const char *id, struct source *row)
 {
+	char *replaced;
 	sqlite3_stmt *s;
+	enum err_code rc;
 
-	TRY(sqlite_query(db, &s,
+	TRY(replaced_object(db, g, id, &replaced));
+	rc = sqlite_query(db, &s,
 	    "UPDATE knowledge_sources SET version = version + 1, title = ?,"
 	    " content_type = ?, filename = ?, source_url = ?, metadata = ?,"
 	    " size_bytes = ?, sha256 = ?, object_key = ?, correlation_id = ?,"
@@ -242,8 +263,14 @@ new_version(
 	    " WHERE brand_id = ? AND id = ? RETURNING " COLUMNS,
 	    "tttttitttitt", g->title, g->content_type, g->filename,
 	    g->source_url, g->metadata, g->size_bytes, g->sha256, g->object_key,
-	    g->correlation_id, store_sqlite__now(), g->brand_id, id));
-	return one_row(db, s, id, row);
+	    g->correlation_id, store_sqlite__now(), g->brand_id, id);
+	if (rc == OK)
+		rc = one_row(db, s, id, row);
+	if (rc == OK)
+		row->old_object_key = replaced;
+	else
+		mem_free(replaced);
+	return rc;
 }
 
 static enum err_code

@@ -4,6 +4,7 @@
  * adds its URL to `urls` (and opens what it needs in set_up).
  */
 #include "fiber_group.h"
+#include "postgres_server.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,10 +15,10 @@
 #include "base/str.h"
 #include "fiber/fiber.h"
 #include "fiber/loop.h"
+#include "postgres/postgres.h"
 #include "sqlite/sqlite.h"
 #include "store/store.h"
 
-static const char *const urls[] = { "sqlite:" };
 static const char *url;
 
 #define HASH_A                                                                 \
@@ -33,12 +34,31 @@ struct fixture {
 	struct store *store;
 };
 
+/* Each test begins with an empty store; the embedded one with a new file. */
+static void
+empty_postgres(void)
+{
+	struct postgres_batch batch = { 0 };
+	struct postgres *link;
+
+	assert_int_equal(postgres_open(url, &link), OK);
+	postgres_add(&batch,
+	    "TRUNCATE knowledge_sources, conversations, turns, messages, dedup,"
+	    " api_keys, audit, script_generations",
+	    "");
+	assert_int_equal(postgres_run(link, &batch), OK);
+	postgres_clear(&batch);
+	postgres_close(link);
+}
+
 static int
 set_up(void **state)
 {
 	struct fixture *f = mem_zero(sizeof(*f));
 	char *path;
 
+	if (str_starts(url, "postgres"))
+		empty_postgres();
 	clock_fake_start(START);
 	f->folder = test_folder_new();
 	path = mem_printf("%s/xin.db", f->folder);
@@ -1234,11 +1254,20 @@ main(void)
 		T(the_store_can_be_written),
 		T(the_fault_decorator_fails_the_nth_call),
 	};
-	int failed = 0;
+	int failed = 0, applied, version;
 
-	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
-		url = urls[i];
-		failed += fiber_group(store_contract, NULL, NULL);
+	url = "sqlite:";
+	failed += fiber_group_run("store_contract sqlite", store_contract,
+	    sizeof(store_contract) / sizeof(store_contract[0]), NULL, NULL);
+	url = postgres_server_url();
+	if (url != NULL) {
+		if (postgres_migrate(url, &applied, &version) != OK)
+			panic("%s", err_message());
+		failed +=
+		    fiber_group_run("store_contract postgres", store_contract,
+			sizeof(store_contract) / sizeof(store_contract[0]),
+			NULL, NULL);
+		postgres_server_done();
 	}
 	return failed;
 }

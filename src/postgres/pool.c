@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The connections of a loop: made when first needed, at most
+ * XIN_STORE_CONNECTIONS, the one used last lent first. A connection that comes
+ * back with something still running (its caller's deadline passed) is handed to
+ * a fiber that cancels it on the server and puts it back; the caller does not
+ * wait for that. While the server cannot be reached callers are refused at
+ * once, and one at a time looks again, more and more seldom.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/task.h"
+#include "postgres/internal.h"
+
+#define BACK_OFF_MIN_MS 50
+#define BACK_OFF_MAX_MS 2000
+#define ASK_AFTER_MS    30000 /* idle for longer: a round trip before use */
+#define ASK_MS          2000
+#define IDLE_MAX_MS     300000 /* then closed, when another comes back */
+#define RECOVER_MS      5000
+#define CANCELS_MAX     2 /* at once; each holds a pool thread */
+
+/* Of the process; the gauges are read from here. */
+static _Atomic int64_t busy, idle, waiting;
+static _Atomic int cancels;
+
+static double
+gauge(void *arg)
+{
+	return (double)atomic_load((_Atomic int64_t *)arg);
+}
+
+static void
+register_gauges(void)
+{
+	metric_gauge_read(METRIC_STORE_CONNECTIONS, SERVICE_NONE,
+	    LABELS("busy"), gauge, &busy);
+	metric_gauge_read(METRIC_STORE_CONNECTIONS, SERVICE_NONE,
+	    LABELS("idle"), gauge, &idle);
+	metric_gauge_read(METRIC_STORE_CONNECTIONS, SERVICE_NONE,
+	    LABELS("waiting"), gauge, &waiting);
+}
+
+/* ---- the pool of this loop ---- */
+
+static void
+close_idle(struct postgres__pool *pool)
+{
+	struct postgres__conn *conn;
+
+	while ((conn = pool->idle) != NULL) {
+		pool->idle = conn->next;
+		pool->count--;
+		atomic_fetch_sub(&idle, 1);
+		postgres__disconnect(conn);
+	}
+}
+
+static void
+loop_ends(void *arg)
+{
+	struct postgres__pool *pool = arg;
+
+	close_idle(pool);
+	if (pool->postgres != NULL)
+		pool->postgres->pools[loop_index(loop_self())] = NULL;
+	mem_free(pool);
+}
+
+static struct postgres__pool *
+pool_here(struct postgres *postgres)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	unsigned index = loop_index(loop_self());
+	struct postgres__pool *pool;
+
+	must(index < POSTGRES_LOOPS_MAX);
+	pool = postgres->pools[index];
+	if (pool == NULL) {
+		pthread_once(&once, register_gauges);
+		pool = mem_zero(sizeof(*pool));
+		pool->postgres = postgres;
+		postgres->pools[index] = pool;
+		loop_at_exit(loop_ends, pool);
+	}
+	return pool;
+}
+
+/* ---- making and dropping ---- */
+
+void
+postgres__drop(struct postgres__conn *conn)
+{
+	struct postgres__pool *pool = conn->pool;
+
+	pool->count--;
+	atomic_fetch_sub(&busy, 1);
+	postgres__disconnect(conn);
+	fiber_cond_signal(&pool->freed);
+}
+
+static void
+is_down(struct postgres__pool *pool)
+{
+	uint64_t wait = BACK_OFF_MIN_MS;
+	uint32_t dice;
+
+	err_save(&pool->down);
+	if (pool->failures == 0)
+		log_warn("store.unreachable", kv_str("error", err_message()));
+	for (unsigned i = 0; i < pool->failures && wait < BACK_OFF_MAX_MS; i++)
+		wait *= 2;
+	if (wait > BACK_OFF_MAX_MS)
+		wait = BACK_OFF_MAX_MS;
+	crypto_random(&dice, sizeof(dice)); /* replicas do not come together */
+	pool->retry_at = clock_mono_ms() + wait / 2 + dice % (wait / 2 + 1);
+	pool->failures++;
+}
+
+static enum err_code
+make(struct postgres__pool *pool, uint64_t deadline_ms,
+    struct postgres__conn **conn_out)
+{
+	bool down = pool->failures > 0;
+	enum err_code rc;
+
+	if (down && (pool->probing || clock_mono_ms() < pool->retry_at)) {
+		err_restore(&pool->down);
+		fiber_cond_signal(&pool->freed); /* the next, told the same */
+		return pool->down.code;
+	}
+	pool->probing = down;
+	pool->count++;
+	atomic_fetch_add(&busy, 1);
+	rc = postgres__connect(pool, deadline_ms, conn_out);
+	if (down)
+		pool->probing = false;
+	if (rc == OK) {
+		if (pool->failures > 0)
+			log_info("store.reachable");
+		pool->failures = 0;
+		return OK;
+	}
+	pool->count--;
+	atomic_fetch_sub(&busy, 1);
+	if (rc == ERR_UNAVAILABLE && (down || pool->failures == 0))
+		is_down(pool);
+	fiber_cond_signal(&pool->freed);
+	return rc;
+}
+
+/* ---- borrowing ---- */
+
+/* Whether the other side has closed, as far as this side knows already. */
+static bool
+hung_up(struct postgres__conn *conn)
+{
+	char byte;
+
+	for (int i = 0; i < 8; i++) {
+		ssize_t n =
+		    recv(PQsocket(conn->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+		if (n < 0)
+			return errno != EAGAIN && errno != EWOULDBLOCK;
+		if (n == 0 || PQconsumeInput(conn->pg) == 0)
+			return true;
+	}
+	return PQstatus(conn->pg) != CONNECTION_OK;
+}
+
+static bool
+usable(struct postgres__conn *conn)
+{
+	if (hung_up(conn))
+		return false;
+	if (clock_mono_ms() - conn->used_at < ASK_AFTER_MS)
+		return true;
+	return postgres__sync(conn, deadline_in_ms(ASK_MS)) == OK;
+}
+
+static struct postgres__conn *
+take_idle(struct postgres__pool *pool)
+{
+	struct postgres__conn *conn = pool->idle;
+
+	if (conn == NULL)
+		return NULL;
+	pool->idle = conn->next;
+	conn->next = NULL;
+	atomic_fetch_sub(&idle, 1);
+	atomic_fetch_add(&busy, 1);
+	return conn;
+}
+
+static enum err_code
+wait_turn(struct postgres__pool *pool, uint64_t deadline_ms)
+{
+	enum err_code rc;
+
+	if (pool->waiting >= POSTGRES_WAITING_MAX)
+		return err_set(ERR_OVERLOADED,
+		    "%u callers wait for a connection to PostgreSQL",
+		    pool->waiting);
+	pool->waiting++;
+	atomic_fetch_add(&waiting, 1);
+	rc = fiber_cond_wait(&pool->freed, deadline_ms);
+	pool->waiting--;
+	atomic_fetch_sub(&waiting, 1);
+	if (rc == ERR_DEADLINE && deadline_left_ms(task_self()->deadline_ms))
+		return err_set(ERR_OVERLOADED,
+		    "all %u connections to PostgreSQL are busy",
+		    pool->postgres->connections_max);
+	return rc;
+}
+
+enum err_code
+postgres__borrow(struct postgres *postgres, struct postgres__conn **conn_out)
+{
+	struct postgres__pool *pool = pool_here(postgres);
+	uint64_t deadline = deadline_min(
+	    task_self()->deadline_ms, deadline_in_ms(postgres->statement_ms));
+	struct postgres__conn *conn;
+
+	for (;;) {
+		while ((conn = take_idle(pool)) != NULL) {
+			if (usable(conn)) {
+				*conn_out = conn;
+				return OK;
+			}
+			postgres__drop(conn);
+		}
+		if (pool->count < postgres->connections_max)
+			return make(pool, deadline, conn_out);
+		TRY(wait_turn(pool, deadline));
+	}
+}
+
+/* ---- giving back ---- */
+
+static void
+close_oldest(struct postgres__pool *pool)
+{
+	struct postgres__conn **at = &pool->idle, *conn;
+
+	while ((*at)->next != NULL)
+		at = &(*at)->next;
+	conn = *at;
+	if (clock_mono_ms() - conn->used_at < IDLE_MAX_MS)
+		return;
+	*at = NULL;
+	pool->count--;
+	atomic_fetch_sub(&idle, 1);
+	postgres__disconnect(conn);
+}
+
+static void
+put_idle(struct postgres__conn *conn)
+{
+	struct postgres__pool *pool = conn->pool;
+
+	conn->used_at = clock_mono_ms();
+	conn->next = pool->idle;
+	pool->idle = conn;
+	atomic_fetch_sub(&busy, 1);
+	atomic_fetch_add(&idle, 1);
+	close_oldest(pool);
+	fiber_cond_signal(&pool->freed);
+}
+
+/* libpq 15 can only cancel with a blocking connection of its own: on a pool
+ * thread, and never so many that the other work of those threads stands
+ * still. Where that is not to be had the connection is closed; the server ends
+ * the statement at its statement_timeout. */
+static enum err_code
+cancel(void *arg)
+{
+	char why[256];
+
+	return PQcancel(arg, why, sizeof(why)) == 1
+		   ? OK
+		   : err_set(ERR_UNAVAILABLE, "cancel: %s", why);
+}
+
+static enum err_code
+cancel_running(struct postgres__conn *conn)
+{
+	PGcancel *handle = PQgetCancel(conn->pg);
+	enum err_code rc = ERR_UNAVAILABLE;
+
+	if (handle == NULL)
+		return rc;
+	if (atomic_fetch_add(&cancels, 1) < CANCELS_MAX)
+		rc = pool_run(cancel, handle);
+	atomic_fetch_sub(&cancels, 1);
+	PQfreeCancel(handle);
+	return rc;
+}
+
+static void
+recover(void *arg)
+{
+	struct postgres__conn *conn = arg;
+
+	if (cancel_running(conn) != OK ||
+	    postgres__drain(conn, deadline_in_ms(RECOVER_MS)) != OK)
+		conn->doomed = true;
+	postgres__give_back(conn);
+}
+
+void
+postgres__give_back(struct postgres__conn *conn)
+{
+	if (conn->doomed || conn->pool->postgres == NULL ||
+	    PQstatus(conn->pg) != CONNECTION_OK ||
+	    (conn->in_flight && !conn->flushed))
+		postgres__drop(conn);
+	else if (conn->in_flight)
+		fiber_start(recover, conn);
+	else if (PQtransactionStatus(conn->pg) != PQTRANS_IDLE)
+		postgres__drop(conn);
+	else
+		put_idle(conn);
+}
+
+/* ---- closing ---- */
+
+/* On the pool's loop. What is being cancelled is waited for; it does not take
+ * longer than this. */
+static enum err_code
+close_here(void *arg)
+{
+	struct postgres *postgres = arg;
+	unsigned index = loop_index(loop_self());
+	struct postgres__pool *pool = postgres->pools[index];
+	uint64_t until = deadline_in_ms(RECOVER_MS);
+
+	if (pool == NULL)
+		return OK;
+	pool->postgres = NULL;
+	postgres->pools[index] = NULL;
+	close_idle(pool);
+	while (pool->count > 0)
+		TRY(fiber_cond_wait(&pool->freed, until));
+	return OK;
+}
+
+void
+postgres__pools_close(struct postgres *postgres)
+{
+	for (unsigned i = 0; i < loops_count(); i++)
+		loop_call(loop_at(i), close_here, postgres);
+}
