@@ -20,7 +20,9 @@
 ---@field reply string? what to say, for handoff and reply
 ---@field query string? what to search for instead of the message
 ---@field prompt string? the system prompt
----@field model string?
+---@field model string? of XIN_MODEL_URL's
+---@field max_tokens integer?
+---@field temperature number?
 ---@field top_k integer?
 ---@field no_answer string?
 ---@field confidence_floor number? 0 to 1
@@ -413,8 +415,17 @@ function xin.guard.chunks(chunks) end
 --- Embeddings.
 xin.embed = {}
 
---- Make embeddings; the number made, 0 without an embedding model.
+--- Make the chunks' embeddings, kept with the list for xin.search.put; the number made, 0 without an embedding model. WAITS.
 --- Callable in: pipeline steps.
----@param chunks xin.Chunks|xin.Chunk[]
+---@param chunks xin.Chunks
 ---@return integer?, xin.Error?
 function xin.embed.chunks(chunks) end
+
+--- The language model.
+xin.model = {}
+
+--- Ask the model of XIN_MODEL_URL as it is, without passages; "unavailable" without one. WAITS.
+--- Callable in: brands.
+---@param request { messages: { role: "system"|"user"|"assistant", content: string }[], model: string?, max_tokens: integer?, temperature: number? }
+---@return { text: string, finish_reason: string, model: string, prompt_tokens: integer, completion_tokens: integer }?, xin.Error?
+function xin.model.chat(request) end

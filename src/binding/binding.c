@@ -27,6 +27,7 @@ const struct binding_module *const binding__modules[] = {
 	&binding__extract,
 	&binding__guard,
 	&binding__embed,
+	&binding__model,
 	NULL,
 };
 

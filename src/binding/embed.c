@@ -1,23 +1,139 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* xin.embed: vectors of chunks. This build has no embedding back end, the
- * search is lexical: the count is 0, in every configuration, and a script can
- * see that. */
+/*
+ * xin.embed: vectors of a document's chunks. They are kept beside the native
+ * chunks and never become Lua values; xin.search.put sends them along.
+ */
+#include "model/embed.h"
+
+#include "base/mem.h"
 #include "binding/internal.h"
+
+#define BATCH 64
+/* Of one document, in memory until it is indexed. */
+#define VECTORS_MAX ((size_t)256 << 20)
+
+struct embed_request {
+	struct script_request base;
+	struct binding_job *job;
+	struct binding_chunks *chunks;
+	float *vectors;
+};
+
+static enum err_code
+embed_batch(struct embed_request *request, size_t from, size_t count)
+{
+	struct embedder *embedder = request->job->embedder;
+	const struct binding_chunk *chunks = request->chunks->items + from;
+	const char *texts[BATCH];
+	size_t lens[BATCH];
+
+	for (size_t i = 0; i < count; i++) {
+		texts[i] = chunks[i].text;
+		lens[i] = chunks[i].len;
+	}
+	return embed_texts(embedder, texts, lens, count,
+	    request->job->deadline_ms,
+	    request->vectors + from * embed_dimensions(embedder));
+}
+
+static enum err_code
+embed_all(struct embed_request *request)
+{
+	struct binding_job *job = request->job;
+	size_t total = request->chunks->count, count;
+	size_t each = embed_dimensions(job->embedder) * sizeof(float);
+
+	if (total > VECTORS_MAX / each)
+		return err_set(ERR_TOO_LARGE,
+		    "the vectors of %zu chunks are over %zu MiB: use larger "
+		    "chunks or cut the document",
+		    total, VECTORS_MAX >> 20);
+	request->vectors = mem_alloc(total * each + 1);
+	job->done = 0;
+	job->total = (int64_t)total;
+	for (size_t from = 0; from < total; from += count) {
+		count = total - from < BATCH ? total - from : BATCH;
+		TRY(embed_batch(request, from, count));
+		job->done = (int64_t)(from + count);
+		TRY(binding__job_moved(job));
+	}
+	return OK;
+}
+
+/* All vectors at once, when they are complete: others may hold the list. */
+static void
+attach(struct embed_request *request)
+{
+	struct binding_chunks *chunks = request->chunks;
+	size_t dimensions = embed_dimensions(request->job->embedder);
+
+	mem_free(chunks->vectors);
+	chunks->vectors = request->vectors;
+	chunks->dimensions = dimensions;
+	for (size_t i = 0; i < chunks->count; i++)
+		chunks->items[i].vector = chunks->vectors + i * dimensions;
+	request->vectors = NULL;
+}
+
+static enum err_code
+embed_run(struct script_request *base, struct script_session *session)
+{
+	struct embed_request *request = (struct embed_request *)base;
+	enum err_code rc = embed_all(request);
+
+	(void)session;
+	if (rc != OK)
+		return binding__job_failed(request->job, rc);
+	attach(request);
+	return OK;
+}
+
+static int
+embed_push(struct script_request *base, lua_State *lua)
+{
+	struct embed_request *request = (struct embed_request *)base;
+
+	if (base->rc != OK)
+		return script_push_error(lua, base->rc);
+	lua_pushinteger(lua, (lua_Integer)request->chunks->count);
+	return 1;
+}
+
+static void
+embed_done(struct script_request *base)
+{
+	struct embed_request *request = (struct embed_request *)base;
+
+	binding__chunks_unref(request->chunks);
+	mem_free(request->vectors);
+}
 
 static int
 embed_chunks(lua_State *lua)
 {
-	binding__job(lua);
-	binding__check_chunks(lua, 1);
-	lua_pushinteger(lua, 0);
-	return 1;
+	struct binding_job *job = binding__job(lua);
+	struct binding_chunks *chunks = binding__check_chunks(lua, 1);
+	struct embed_request *request;
+
+	if (job->embedder == NULL) {
+		lua_pushinteger(lua, 0);
+		return 1;
+	}
+	request = script_request_new(lua, sizeof(*request));
+	request->base.run = embed_run;
+	request->base.push = embed_push;
+	request->base.done = embed_done;
+	request->job = job;
+	request->chunks = binding__chunks_ref(chunks);
+	return script_wait(lua, &request->base);
 }
 
 static const struct binding_function functions[] = {
-	{ "chunks", embed_chunks, IN_STEP, "chunks xin.Chunks|xin.Chunk[]",
+	{ "chunks", embed_chunks, IN_STEP, "chunks xin.Chunks",
 	    "integer?, xin.Error?",
-	    "Make embeddings; the number made, 0 without an embedding "
-	    "model." },
+	    "Make the chunks' embeddings, kept with the list for "
+	    "xin.search.put; the number made, 0 without an embedding model. "
+	    "WAITS." },
 	{ NULL, NULL, 0, NULL, NULL, NULL },
 };
 const struct binding_module binding__embed = { "embed", "Embeddings.",

@@ -54,8 +54,8 @@ void binding__push_functions(
 extern const struct binding_module binding__text, binding__match,
     binding__match_set, binding__json, binding__log, binding__time,
     binding__crypto, binding__kv, binding__search, binding__extract,
-    binding__guard, binding__embed, binding__document, binding__conversation,
-    binding__metric;
+    binding__guard, binding__embed, binding__model, binding__document,
+    binding__conversation, binding__metric;
 /* Metatables that the modules need; called once for each state. */
 void binding__open_match(lua_State *lua);
 void binding__open_lists(lua_State *lua);
@@ -93,12 +93,16 @@ struct binding_chunk {
 	size_t len;
 	int64_t start, end; /* characters in the text of all blocks */
 	char *heading;
+	/* Of unit length, in the list's `vectors`; NULL = none was made. */
+	const float *vector;
 };
 struct binding_chunks {
 	atomic_uint refs;
 	struct binding_chunk *items;
 	size_t count, cap;
 	size_t bytes;
+	float *vectors; /* all of them, or NULL: xin.embed.chunks */
+	size_t dimensions;
 };
 struct binding_blocks *binding__blocks_new(json_t *items); /* takes items */
 struct binding_blocks *binding__blocks_ref(struct binding_blocks *blocks);

@@ -27,6 +27,7 @@
  *	binding_job_done(&job);
  */
 struct search;
+struct embedder;
 struct kv;
 struct binding_blocks;
 struct binding_chunks;
@@ -43,6 +44,7 @@ struct binding_job {
 	const json_t *metadata;   /* object, may be NULL */
 	const json_t *guardrails; /* the brand module's list, may be NULL */
 	struct search *search;
+	struct embedder *embedder; /* NULL = no vectors are made */
 	struct kv *kv;
 	uint64_t deadline_ms; /* of the whole job; 0 = the task's */
 	/* Called on the fiber whenever the counters moved on; may be NULL. An

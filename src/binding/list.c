@@ -2,7 +2,8 @@
 /*
  * Blocks and chunks as scripts see them: userdata with #, indexing and ipairs.
  * The text stays in C; an item becomes a Lua table when a script looks at it.
- * Lists are counted and immutable once pushed.
+ * Lists are counted and immutable once pushed, but for the vectors of chunks,
+ * which are set once.
  */
 #include "base/json.h"
 #include "base/mem.h"
@@ -67,6 +68,7 @@ binding__chunks_unref(struct binding_chunks *chunks)
 		mem_free(chunks->items[i].heading);
 	}
 	mem_free(chunks->items);
+	mem_free(chunks->vectors);
 	mem_free(chunks);
 }
 

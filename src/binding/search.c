@@ -7,10 +7,11 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "binding/internal.h"
+#include "binding/retrieve.h"
 
 #define QUERY_MAX 16384
 #define TOP_K_MAX 50
-#define PUT_BATCH 128 /* 7 KiB on a fiber's stack */
+#define PUT_BATCH 128 /* 10 KiB on a fiber's stack */
 
 /* ---- find ---- */
 
@@ -35,8 +36,11 @@ find_run(struct script_request *base, struct script_session *session)
 		.top_k = request->top_k,
 		.filter = request->filter };
 
+	struct retrieval how;
+
 	(void)session;
-	return search_find(request->turn->search, &ask, &request->hits);
+	return retrieve_find(request->turn->search, request->turn->embedder,
+	    RETRIEVE_HYBRID, &ask, &request->hits, &how);
 }
 
 static void
@@ -180,6 +184,10 @@ put_batch(const struct put_request *request, size_t from, size_t count,
 			.end = item->end,
 			.heading = item->heading,
 			.metadata = metadata,
+			.vector = item->vector,
+			.dimensions = item->vector != NULL
+					  ? request->chunks->dimensions
+					  : 0,
 		};
 	}
 	return search_put(job->search, job->brand, job->source_id, job->version,

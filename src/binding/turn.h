@@ -11,6 +11,7 @@
 struct store;
 struct search;
 struct model;
+struct embedder;
 struct kv;
 
 struct binding_turn {
@@ -18,8 +19,9 @@ struct binding_turn {
 	const char *conversation_id;
 	struct store *store;   /* xin.conversation.*; NULL = not available */
 	struct search *search; /* xin.search.find; NULL = not available */
-	struct model *model;   /* none of the bindings uses it yet */
-	struct kv *kv;         /* xin.kv.*; NULL = not available */
+	struct embedder *embedder; /* for xin.search.find; NULL = lexical */
+	struct model *model;       /* xin.model.chat; NULL = not available */
+	struct kv *kv;             /* xin.kv.*; NULL = not available */
 };
 
 #endif

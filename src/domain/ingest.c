@@ -136,6 +136,7 @@ ingest_open(struct ingest *in)
 		.metadata = in->metadata,
 		.guardrails = json_object_get(in->brand, "guardrails"),
 		.search = in->product->search,
+		.embedder = in->product->embedder,
 		.kv = in->product->kv,
 		.moved = job_moved,
 		.owner = in,

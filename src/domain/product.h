@@ -12,6 +12,7 @@ struct product {
 	struct object_store *objects;
 	struct search *search;
 	struct model *model;
+	struct embedder *embedder; /* NULL = searches are lexical */
 	struct kv *kv;
 	bool open_access; /* loopback without keys, or XIN_AUTH=open */
 };

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
+#include "binding/retrieve.h"
 #include "binding/turn.h"
 #include "domain/brand.h"
 #include "guard/guard.h"
@@ -50,6 +51,7 @@ struct turn {
 
 	struct guard_text *message; /* as guarded */
 	struct search_hits hits;
+	struct retrieval retrieval;
 	struct model_reply answer;
 	bool asked_model, model_failed;
 	struct guard_text *reply; /* the only text that may leave */
@@ -87,6 +89,8 @@ turn_open(struct turn *turn)
 		.conversation_id = turn->conversation->id,
 		.store = turn->trial ? NULL : turn->product->store,
 		.search = turn->product->search,
+		.embedder = turn->product->embedder,
+		.model = turn->product->model,
 		.kv = turn->product->kv,
 	};
 	script_session_set_user(turn->scripts, &turn->binding);
@@ -186,7 +190,8 @@ turn_retrieve(struct turn *turn)
 		.query = query,
 		.query_len = strlen(query),
 		.top_k = (int)top_k };
-	TRY(search_find(turn->product->search, &ask, &turn->hits));
+	TRY(retrieve_find(turn->product->search, turn->product->embedder,
+	    RETRIEVE_HYBRID, &ask, &turn->hits, &turn->retrieval));
 	list = json_array();
 	for (size_t i = 0; i < turn->hits.count; i++)
 		json_array_append_new(
@@ -195,7 +200,9 @@ turn_retrieve(struct turn *turn)
 			      turn->hits.items[i].title, "chunk",
 			      (json_int_t)turn->hits.items[i].number, "score",
 			      turn->hits.items[i].score));
-	turn_emit(turn, "retrieval", json_pack("{s:o}", "hits", list));
+	turn_emit(turn, "retrieval",
+	    json_pack("{s:o, s:s, s:b}", "hits", list, "mode",
+		turn->retrieval.mode, "degraded", turn->retrieval.degraded));
 	return OK;
 }
 
@@ -372,12 +379,23 @@ turn_body(const struct turn *turn, const char *outcome)
 	return body;
 }
 
+/* How it was searched, and why not better; null when it was not. */
+static json_t *
+retrieval_view(const struct retrieval *how)
+{
+	if (how->mode == NULL)
+		return json_null();
+	return json_pack("{s:s, s:b, s:s*}", "mode", how->mode, "degraded",
+	    how->degraded, "error_code",
+	    how->degraded ? err_name(how->why) : NULL);
+}
+
 /* What happened, for replay and for people: never the unguarded message. */
 static json_t *
 turn_capsule(const struct turn *turn, const char *outcome)
 {
 	return json_pack(
-	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:O, s:I, s:s, s:s}",
+	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:O, s:I, s:s, s:s, s:o}",
 	    "id", turn->id, "brand", turn->request->brand, "channel",
 	    turn->request->channel, "language", turn->language, "message",
 	    turn->message ? guard_text_str(turn->message) : "", "outcome",
@@ -385,7 +403,8 @@ turn_capsule(const struct turn *turn, const char *outcome)
 	    turn->ledger, "citations", turn->citations, "script_cpu_us",
 	    (json_int_t)script_session_cpu_us(turn->scripts), "model",
 	    turn->asked_model ? turn->answer.model : "", "generation",
-	    script_generation_hash(script_session_generation(turn->scripts)));
+	    script_generation_hash(script_session_generation(turn->scripts)),
+	    "retrieval", retrieval_view(&turn->retrieval));
 }
 
 /* Store the turn, both messages and the answer to copies, in one commit. */

@@ -8,11 +8,13 @@
 #include <sys/stat.h>
 
 #include "base/config.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "domain/live.h"
 #include "fiber/loop.h"
 #include "kv/kv.h"
+#include "model/embed.h"
 #include "model/model.h"
 #include "object/object.h"
 #include "queue/queue.h"
@@ -117,6 +119,19 @@ open_objects(struct object_store **objects_out)
 	return rc;
 }
 
+/* Only where vectors are searched: making them costs time and money. */
+static enum err_code
+open_embedder(struct product *product)
+{
+	const char *url = config_str(CFG_EMBEDDINGS_URL);
+
+	if (url[0] != '\0' && !search_takes_vectors(product->search)) {
+		log_warn("embeddings.unused");
+		url = "";
+	}
+	return embed_open(url, &product->embedder);
+}
+
 static enum err_code
 open_fronts(void *arg)
 {
@@ -132,6 +147,7 @@ open_fronts(void *arg)
 	TRY(search_open(search, db, &product->search));
 	live_wire(product->search, product->store);
 	TRY(model_open(config_str(CFG_MODEL_URL), &product->model));
+	TRY(open_embedder(product));
 	return kv_open(shared ?: "", &product->kv);
 }
 
@@ -158,6 +174,7 @@ void
 back_ends_close(struct product *product)
 {
 	kv_close(product->kv);
+	embed_close(product->embedder);
 	model_close(product->model);
 	search_close(product->search);
 	queue_close(product->queue);

@@ -117,6 +117,10 @@ explain(const struct provider *p, const char *model, int status,
 		    "%s: the provider limits our rate (HTTP 429): lower "
 		    "XIN_MODEL_CALLS_PER_MINUTE",
 		    api);
+	/* Its gateway speaks, or it is full (529 at some): it may come back. */
+	if ((status >= 502 && status <= 504) || status == 529)
+		return err_set(ERR_UNAVAILABLE,
+		    "%s: the provider is down (HTTP %d)", api, status);
 	return refused(p, status, c);
 }
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/task.h"
+#include "binding/retrieve.h"
 #include "domain/knowledge.h"
 #include "fiber/fiber.h"
 #include "orchestrator/api.h"
@@ -258,7 +259,9 @@ HANDLER(api__search)
 	struct product *product = arg;
 	json_auto json_t *body = NULL;
 	json_auto json_t *answer = NULL;
-	const char *brand, *query, *mode;
+	const char *brand, *query, *mode_name;
+	enum retrieve_mode mode;
+	struct retrieval how;
 	const json_t *filter;
 	struct search_hits hits;
 	json_t *list;
@@ -270,13 +273,8 @@ HANDLER(api__search)
 	TRY(json_only_keys(body, known));
 	TRY(json_field_str(body, "query", true, 16384, &query));
 	TRY(json_field_int(body, "top_k", 1, 200, 10, &top_k));
-	TRY(json_field_str(body, "mode", false, 16, &mode));
-	if (mode != NULL && strcmp(mode, "hybrid") != 0 &&
-	    strcmp(mode, "keyword") != 0)
-		return err_set(ERR_INVALID,
-		    "mode \"%s\" needs an embedding model; hybrid and keyword "
-		    "work without",
-		    mode);
+	TRY(json_field_str(body, "mode", false, 16, &mode_name));
+	TRY(retrieve_mode_parse(mode_name, &mode));
 	filter = json_object_get(body, "filter");
 	if (filter != NULL && !json_is_object(filter))
 		return err_set(ERR_INVALID, "\"filter\" must be an object");
@@ -285,11 +283,13 @@ HANDLER(api__search)
 		.query_len = strlen(query),
 		.top_k = (int)top_k,
 		.filter = filter };
-	TRY(search_find(product->search, &ask, &hits));
+	TRY(retrieve_find(
+	    product->search, product->embedder, mode, &ask, &hits, &how));
 	list = json_array();
 	for (size_t i = 0; i < hits.count; i++)
 		json_array_append_new(list, hit_json(&hits.items[i]));
 	search_hits_done(&hits);
-	answer = json_pack("{s:o}", "hits", list);
+	answer = json_pack("{s:o, s:s, s:b}", "hits", list, "mode", how.mode,
+	    "degraded", how.degraded);
 	return http_reply_json(req, 200, answer);
 }

@@ -62,6 +62,12 @@ search_close(struct search *search)
 		search->ops->close(search);
 }
 
+bool
+search_takes_vectors(const struct search *search)
+{
+	return search->ops->vectors;
+}
+
 enum err_code
 search_put(struct search *search, const char *brand, const char *source_id,
     int64_t version, const char *title, const struct chunk *chunks,
@@ -130,7 +136,7 @@ search_find(struct search *search, const struct search_ask *ask,
 	if (query.count == 0) /* nothing but function words: take those */
 		text_tokens(ask->query, ask->query_len, add_term, &splitter);
 	*hits_out = (struct search_hits){ 0 };
-	if (query.count > 0)
+	if (query.count > 0 || (query.vector != NULL && search->ops->vectors))
 		rc = search->ops->find(search, &query, hits_out);
 	for (size_t i = 0; i < query.count; i++)
 		mem_free(query.terms[i]);

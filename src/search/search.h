@@ -3,6 +3,7 @@
 #define XIN_SEARCH_SEARCH_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/error.h"
@@ -21,6 +22,8 @@ struct sqlite;
 enum err_code search_open(
     const char *url, struct sqlite *db, struct search **search_out);
 void search_close(struct search *search);
+/* Whether vectors of chunks and questions count; else they are ignored. */
+bool search_takes_vectors(const struct search *search);
 
 /*
  * What a back end that does not share the store's database (Qdrant) asks about

@@ -26,6 +26,9 @@ struct search_query {
 
 struct search_ops {
 	const char *name;
+	/* Chunks keep their vectors, and find looks at a query's; it may then
+	 * come without terms. */
+	bool vectors;
 	enum err_code (*put)(struct search *search, const char *brand,
 	    const char *source_id, int64_t version, const char *title,
 	    const struct chunk *chunks, size_t count);

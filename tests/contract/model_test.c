@@ -316,7 +316,7 @@ a_service_that_is_down_is_said_to_be(void **state)
 	NEEDS_SERVER();
 	expect_failure("\"status:503\", \"status:503\", \"status:503\", "
 		       "\"status:503\", \"status:503\"",
-	    ERR_UPSTREAM, "answered 503", 4);
+	    ERR_UNAVAILABLE, "HTTP 503", 4);
 }
 
 static void

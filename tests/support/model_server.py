@@ -34,7 +34,7 @@ A fault is a name with an optional argument, "name:argument":
     dimensions:N       vectors of another length
     floats             vectors as arrays although base64 was asked for
     unnormalised       vectors of length 3
-    zero, nan          vectors that are none
+    zero, nan          vectors that are none; nan:floats as arrays
     missing            one vector less than texts
     shuffled           vectors in another order, with right indices
 """
@@ -346,7 +346,7 @@ class Handler(BaseHTTPRequestHandler):
             elif fault == "nan":
                 values[0] = math.nan
             packed = base64.b64encode(struct.pack(f"<{dimensions}f", *values)).decode()
-            wanted = body.get("encoding_format") == "base64" and fault != "floats"
+            wanted = body.get("encoding_format") == "base64" and "floats" not in (fault, argument)
             data.append({"object": "embedding", "index": i, "embedding": packed if wanted else values})
         if fault == "missing":
             data.pop()

@@ -250,6 +250,18 @@ xin = {
       return kept, { checked = #chunks, dropped = #chunks - #kept, rewritten = 0 }
     end,
   },
+  model = {
+    -- A spec gives what the model says: xin.plain.said = { text = "..." } or
+    -- { error = { code = "unavailable", reason = "..." } }.
+    chat = function(request)
+      plain.asked = request
+      local said = plain.said or { error = { code = "unavailable", reason = "no model" } }
+      if said.error then
+        return nil, said.error
+      end
+      return said
+    end,
+  },
   embed = {
     chunks = function()
       return 0
