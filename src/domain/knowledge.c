@@ -76,29 +76,13 @@ object_drop(struct product *product, const char *key)
 	err_restore(&why);
 }
 
-/* The object of the version that this upload takes the place of; NULL when it
- * is a new source. */
-static enum err_code
-object_before(struct product *product, const struct knowledge_upload *upload,
-    char **key_out)
+/* After these the store may have kept what it could not confirm: the row's
+ * object must be there then. */
+static bool
+may_be_kept(enum err_code rc)
 {
-	struct source_list list;
-	struct source source;
-
-	*key_out = NULL;
-	if (upload->replace_id != NULL) {
-		TRY(store_source_get(product->store, upload->brand,
-		    upload->replace_id, &source));
-		*key_out = mem_strdup(source.object_key);
-		source_done(&source);
-	} else if (upload->external_id != NULL) {
-		TRY(store_source_list(product->store, upload->brand, -1,
-		    upload->external_id, NULL, 1, &list));
-		if (list.count > 0)
-			*key_out = mem_strdup(list.items[0].object_key);
-		source_list_done(&list);
-	}
-	return OK;
+	return rc == ERR_UNAVAILABLE || rc == ERR_DEADLINE ||
+	       rc == ERR_CANCELLED;
 }
 
 static enum err_code
@@ -116,7 +100,7 @@ knowledge_add(struct product *product, const struct knowledge_upload *upload,
     struct object_writer *writer, struct source *source_out, bool *existed_out)
 {
 	struct source source;
-	char *key = NULL, *before = NULL;
+	char *key = NULL;
 	enum err_code rc;
 
 	*existed_out = false;
@@ -127,17 +111,14 @@ knowledge_add(struct product *product, const struct knowledge_upload *upload,
 		rc = err_add(rc, "object storage");
 		goto out;
 	}
-	rc = object_before(product, upload, &before);
-	if (rc == OK)
-		rc = add_row(product, upload, &source, existed_out);
-	if (rc != OK || *existed_out)
+	rc = add_row(product, upload, &source, existed_out);
+	if (rc == OK ? *existed_out : !may_be_kept(rc))
 		object_drop(product, key); /* the row knows another one */
-	else
-		object_drop(product, before);
+	else if (rc == OK)
+		object_drop(product, source.old_object_key);
 	if (rc == OK && source.status == SOURCE_PENDING)
 		rc = knowledge_queue(product, &source);
 out:
-	mem_free(before);
 	mem_free(key);
 	if (rc != OK) {
 		source_done(&source);

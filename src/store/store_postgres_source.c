@@ -3,6 +3,7 @@
  * in store_postgres_lease.c. */
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "store/store_postgres.h"
@@ -342,6 +343,51 @@ source_list(struct store *store, const char *brand, int status,
 	return rc;
 }
 
+/* "{"a","b"}", an array's text. */
+static void
+array_text(struct buf *out, const char *const *ids, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		buf_adds(out, i == 0 ? "{\"" : ",\"");
+		for (const char *c = ids[i]; *c != '\0'; c++) {
+			if (*c == '"' || *c == '\\')
+				buf_addc(out, '\\');
+			buf_addc(out, *c);
+		}
+		buf_addc(out, '"');
+	}
+	buf_addc(out, '}');
+}
+
+static enum err_code
+live_versions(struct store *store, const char *brand, const char *const *ids,
+    size_t count, int64_t *versions_out)
+{
+	struct postgres_batch batch = { 0 };
+	struct buf array;
+	enum err_code rc;
+
+	buf_init(&array, 0);
+	array_text(&array, ids, count);
+	postgres_add(&batch,
+	    "SELECT given.n, k.live_version"
+	    " FROM unnest($2::text[]) WITH ORDINALITY AS given(id, n)"
+	    " JOIN knowledge_sources k"
+	    " ON k.id = given.id AND k.brand_id = $1",
+	    "tt", brand, buf_str(&array));
+	rc = postgres_run(store_postgres__link(store), &batch);
+	if (rc == OK)
+		memset(versions_out, 0, count * sizeof(*versions_out));
+	for (int i = 0; rc == OK && i < postgres_rows(&batch, 0); i++) {
+		struct postgres_row row = postgres_row(&batch, 0, i);
+
+		versions_out[postgres_int(row, 0) - 1] = postgres_int(row, 1);
+	}
+	postgres_clear(&batch);
+	buf_done(&array);
+	return rc;
+}
+
 static enum err_code
 source_delete(struct store *store, const char *brand, const char *id,
     struct source *source_out)
@@ -420,6 +466,7 @@ const struct store_source_ops store_postgres__sources = {
 	.get = source_get,
 	.replace = source_replace,
 	.list = source_list,
+	.live_versions = live_versions,
 	.delete = source_delete,
 	.retry = source_retry,
 	.cancel = source_cancel,

@@ -229,6 +229,43 @@ force_makes_a_new_version_of_the_same_source(void **state)
 	source_done(&again);
 }
 
+/* Whoever stores the objects learns which one is of no use any more. */
+static void
+a_new_version_names_the_object_that_it_replaces(void **state)
+{
+	struct store *store = store_of(state);
+	struct source first = added(store, "acme", "Manual");
+	struct source again = upload("acme", "Manual", HASH_A), row;
+	char *old = mem_strdup(first.object_key);
+	bool existed;
+
+	assert_null(first.old_object_key);
+	mem_free(again.object_key);
+	again.object_key = mem_strdup("acme/second");
+	assert_int_equal(store_source_add(store, &again, true, &existed), OK);
+	assert_string_equal(again.old_object_key, old);
+	assert_int_equal(store_source_get(store, "acme", again.id, &row), OK);
+	assert_null(row.old_object_key);
+	/* The same object again (a reindex) replaces nothing. */
+	assert_int_equal(store_source_replace(store, &row), OK);
+	assert_int_equal(row.version, 3);
+	assert_null(row.old_object_key);
+	mem_free(row.object_key);
+	row.object_key = mem_strdup("acme/third");
+	assert_int_equal(store_source_replace(store, &row), OK);
+	assert_string_equal(row.old_object_key, "acme/second");
+	source_done(&row);
+	/* Nor does an upload that changes nothing. */
+	mem_free(again.object_key);
+	again.object_key = mem_strdup("acme/fourth");
+	assert_int_equal(store_source_add(store, &again, false, &existed), OK);
+	assert_true(existed);
+	assert_null(again.old_object_key);
+	mem_free(old);
+	source_done(&first);
+	source_done(&again);
+}
+
 static void
 an_external_id_names_one_source_through_its_versions(void **state)
 {
@@ -1216,6 +1253,7 @@ main(void)
 		T(another_brand_never_sees_a_source),
 		T(the_same_document_again_is_the_same_source),
 		T(force_makes_a_new_version_of_the_same_source),
+		T(a_new_version_names_the_object_that_it_replaces),
 		T(an_external_id_names_one_source_through_its_versions),
 		T(only_one_worker_claims_a_document),
 		T(of_many_workers_one_wins),

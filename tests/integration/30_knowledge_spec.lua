@@ -50,6 +50,33 @@ describe("knowledge", function()
     assert.equal(first.json.id, second.json.id)
   end)
 
+  it("keeps one object of a document, whatever number of versions it had", function()
+    local function objects()
+      local list = assert(io.popen(("find '%s/data/objects' -type f ! -path '*/.tmp/*' | wc -l"):format(server.home)))
+      local count = tonumber(list:read("a"))
+      list:close()
+      return count
+    end
+    local text = "# Forced\n\nThe same text each time.\n"
+    local source = server:ready("default", "forced.md", text)
+    local before = objects()
+    for version = 2, 3 do
+      local again = server:upload("default", "forced.md", text, "?force=true")
+      assert.equal(202, again.status, again.text)
+      assert.equal(source.id, again.json.id)
+      xin.wait("version " .. version, 20, function()
+        local now = server:ask("GET", source.links.self).json
+        return now.status == "ready" and now.live_version == version
+      end)
+      assert.equal(before, objects())
+    end
+    -- And the one that is left is the one that the row knows.
+    assert.equal(202, server:ask("POST", source.links.self .. "/reindex").status)
+    xin.wait("version 4", 20, function()
+      return server:ask("GET", source.links.self).json.live_version == 4
+    end)
+  end)
+
   it("answers require=ready with 409 or 200", function()
     local source = server:ready("default", "req.md", "# Req\n\nA heron waits.\n")
     assert.equal(200, server:ask("GET", source.links.self .. "?require=ready").status)
