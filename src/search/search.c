@@ -44,8 +44,11 @@ search_open(const char *url, struct sqlite *db, struct search **search_out)
 {
 	if (url[0] == '\0' || str_starts(url, "sqlite:"))
 		return search_sqlite_open(db, search_out);
+	if (str_starts(url, "http://") || str_starts(url, "https://"))
+		return search_qdrant_open(url, search_out);
 	return err_set(ERR_CONFIG,
-	    "XIN_SEARCH_URL is \"%s\"; this version knows the embedded one",
+	    "XIN_SEARCH_URL is \"%s\"; want http(s)://host:port of Qdrant, or "
+	    "nothing for the embedded search",
 	    url);
 }
 

@@ -10,12 +10,14 @@
 #include "base/ident.h"
 
 /*
- * Search over chunks. Chunks of a version are put aside first; a search sees
- * only chunks whose version is its source's live version (the store row is the
- * switch), so nobody sees half a document. Ranking: Lucene's BM25 (k1 1.2,
- * b 0.75, idf counted for the brand's live chunks) over text_tokens of title
- * and text; the title counts twice, the heading once. Equal scores stand by
- * source id, then number. All functions WAIT.
+ * Search over chunks. `url`: "" or "sqlite:" is the embedded one in `db`,
+ * http(s)://host:port is Qdrant (1.12 or newer; `db` may be NULL). Chunks of a
+ * version are put aside first; a search sees only chunks whose version is its
+ * source's live version (the store row is the switch), so nobody sees half a
+ * document. Ranking: Lucene's BM25 (k1 1.2, b 0.75, idf counted for the brand's
+ * live chunks) over text_tokens of title and text; the title counts twice, the
+ * heading once. Equal scores stand by source id, then number. All functions
+ * WAIT.
  */
 struct search;
 struct sqlite;

@@ -47,6 +47,7 @@ struct search {
 };
 
 enum err_code search_sqlite_open(struct sqlite *db, struct search **search_out);
+enum err_code search_qdrant_open(const char *url, struct search **search_out);
 
 /* The distinct tokens of a chunk in the order of their bytes, and how often
  * each counts: in title (NULL = none; each of its tokens counts twice), heading
