@@ -9,224 +9,40 @@
  */
 #include "net/http_client.h"
 
-#include <curl/curl.h>
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
-#include <uv.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/task.h"
 #include "fiber/fiber.h"
-#include "fiber/loop.h"
+#include "net/http_multi.h"
 
-#define CONNECT_MS       10000L
-#define PENDING_MAX      ((size_t)64 << 10)
-#define HEADERS_MAX      ((size_t)64 << 10)
-#define CONNECTIONS_MAX  256L
-#define HOST_CONNECTIONS 64L
-#define KEPT_CONNECTIONS 64L
-#define SITE_SIZE        128
-
-struct client {
-	CURLM *multi;
-	uv_timer_t timer;
-};
+#define CONNECT_MS  10000L
+#define PENDING_MAX ((size_t)64 << 10)
+#define HEADERS_MAX ((size_t)64 << 10)
+#define SITE_SIZE   128
 
 struct transfer {
-	struct client *client;
+	struct http__end end;
 	const struct http_call *call;
 	struct http_call_reply *reply;
 	CURL *easy;
 	struct curl_slist *headers;
-	struct fiber *fiber;
 	size_t received;
 	uint64_t sent;      /* of call->file */
+	uint64_t moved;     /* bytes of bodies, in both directions */
+	uint64_t moved_ms;  /* when that changed last */
 	struct buf pending; /* for on_data */
 	bool paused;
-	bool finished;
-	bool stalled; /* idle_ms passed */
-	CURLcode code;
+	bool stalled;     /* idle_ms passed */
 	enum err_code rc; /* our own reason to end it */
 	struct error error;
 	char why[CURL_ERROR_SIZE];
 };
-
-static _Thread_local struct client *self_client;
-
-/* ---- the multi handle on its loop ---- */
-
-struct watched {
-	uv_poll_t poll;
-	struct client *client;
-	curl_socket_t fd;
-	int events;
-};
-
-static void
-note_finished(struct client *client)
-{
-	CURLMsg *message;
-	int left;
-
-	while ((message = curl_multi_info_read(client->multi, &left)) != NULL) {
-		struct transfer *t = NULL;
-
-		if (message->msg != CURLMSG_DONE)
-			continue;
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
-		t->code = message->data.result;
-		t->finished = true;
-		fiber_wake(t->fiber);
-	}
-}
-
-/* A socket with an error is read and written all the same: a server that
- * refuses a body answers and resets, and the answer may lie there unread. libuv
- * has stopped such a poll; unless curl closed it, it goes on. */
-static void
-on_socket(uv_poll_t *poll, int status, int events)
-{
-	struct watched *watched = poll->data;
-	struct client *client = watched->client;
-	int flags = 0, running;
-
-	if (status < 0)
-		events = UV_READABLE | UV_WRITABLE;
-	if (events & UV_READABLE)
-		flags |= CURL_CSELECT_IN;
-	if (events & UV_WRITABLE)
-		flags |= CURL_CSELECT_OUT;
-	curl_multi_socket_action(client->multi, watched->fd, flags, &running);
-	if (status < 0 && !uv_is_closing((uv_handle_t *)poll) &&
-	    watched->events != 0)
-		uv_poll_start(poll, watched->events, on_socket);
-	note_finished(client);
-}
-
-static void
-on_timer(uv_timer_t *timer)
-{
-	struct client *client = timer->data;
-	int running;
-
-	curl_multi_socket_action(
-	    client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	note_finished(client);
-}
-
-static void
-free_watched(uv_handle_t *handle)
-{
-	mem_free(handle->data);
-}
-
-static int
-watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket)
-{
-	struct client *client = arg;
-	struct watched *watched = socket;
-	int events = 0;
-
-	(void)easy;
-	if (what == CURL_POLL_REMOVE) {
-		if (watched == NULL)
-			return 0;
-		uv_poll_stop(&watched->poll);
-		uv_close((uv_handle_t *)&watched->poll, free_watched);
-		curl_multi_assign(client->multi, fd, NULL);
-		return 0;
-	}
-	if (watched == NULL) {
-		watched = mem_zero(sizeof(*watched));
-		watched->client = client;
-		watched->fd = fd;
-		watched->poll.data = watched;
-		if (uv_poll_init_socket(
-			loop_uv(loop_self()), &watched->poll, fd) != 0) {
-			mem_free(watched);
-			return -1;
-		}
-		curl_multi_assign(client->multi, fd, watched);
-	}
-	if (what & CURL_POLL_IN)
-		events |= UV_READABLE;
-	if (what & CURL_POLL_OUT)
-		events |= UV_WRITABLE;
-	watched->events = events;
-	uv_poll_start(&watched->poll, events, on_socket);
-	return 0;
-}
-
-static int
-set_timer(CURLM *multi, long ms, void *arg)
-{
-	struct client *client = arg;
-
-	(void)multi;
-	if (ms < 0)
-		uv_timer_stop(&client->timer);
-	else
-		uv_timer_start(&client->timer, on_timer, (uint64_t)ms, 0);
-	return 0;
-}
-
-static void
-free_client(uv_handle_t *handle)
-{
-	mem_free(handle->data);
-}
-
-static void
-client_close(void *arg)
-{
-	struct client *client = arg;
-
-	curl_multi_cleanup(client->multi);
-	uv_close((uv_handle_t *)&client->timer, free_client);
-	self_client = NULL;
-}
-
-static void
-curl_setup(void)
-{
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-		panic("libcurl cannot be initialised");
-}
-
-static struct client *
-client_self(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct client *client = self_client;
-
-	if (client != NULL)
-		return client;
-	pthread_once(&once, curl_setup);
-	client = mem_zero(sizeof(*client));
-	client->multi = curl_multi_init();
-	if (client->multi == NULL)
-		panic("out of memory for an HTTP client");
-	uv_timer_init(loop_uv(loop_self()), &client->timer);
-	uv_unref((uv_handle_t *)&client->timer);
-	client->timer.data = client;
-	curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-	curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
-	curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-	curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
-	curl_multi_setopt(
-	    client->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, CONNECTIONS_MAX);
-	curl_multi_setopt(
-	    client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, HOST_CONNECTIONS);
-	curl_multi_setopt(
-	    client->multi, CURLMOPT_MAXCONNECTS, KEPT_CONNECTIONS);
-	self_client = client;
-	loop_at_exit(client_close, client);
-	return client;
-}
 
 /* ---- curl's callbacks of one transfer ---- */
 
@@ -266,7 +82,7 @@ on_body(char *data, size_t one, size_t len, void *arg)
 		buf_add(&t->reply->body, data, len);
 		return len;
 	}
-	fiber_wake(t->fiber);
+	fiber_wake(t->end.fiber);
 	if (t->pending.len >= PENDING_MAX) {
 		t->paused = true;
 		return CURL_WRITEFUNC_PAUSE;
@@ -276,7 +92,9 @@ on_body(char *data, size_t one, size_t len, void *arg)
 	return len;
 }
 
-/* "HTTP/1.1 200 OK" begins a head; one of 1xx is followed by another. */
+/* "HTTP/1.1 200 OK" begins a head; one of 1xx is followed by another. Some
+ * servers that refuse a file do not read it, and take the rest of it for the
+ * next request: such a connection is not used again. */
 static void
 begin_head(struct transfer *t)
 {
@@ -285,6 +103,8 @@ begin_head(struct transfer *t)
 	buf_clear(&t->reply->headers);
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	t->reply->status = (int)status;
+	if (status >= 300 && t->call->file != NULL)
+		curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 1L);
 }
 
 static size_t
@@ -360,6 +180,22 @@ on_seek(void *arg, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
+/* curl's own limit on slowness counts the mean of six seconds. */
+static int
+on_progress(void *arg, curl_off_t down_total, curl_off_t down,
+    curl_off_t up_total, curl_off_t up)
+{
+	struct transfer *t = arg;
+	uint64_t moved = (uint64_t)down + (uint64_t)up;
+
+	(void)down_total;
+	(void)up_total;
+	if (moved != t->moved)
+		t->moved_ms = clock_mono_ms();
+	t->moved = moved;
+	return 0;
+}
+
 /* ---- one call ---- */
 
 static bool
@@ -431,11 +267,11 @@ set_limits(struct transfer *t)
 
 	curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS,
 	    connect_ms > 0 ? connect_ms : CONNECT_MS);
-	if (t->call->stall_ms == 0)
+	if (t->call->idle_ms == 0)
 		return;
-	curl_easy_setopt(t->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(t->easy, CURLOPT_LOW_SPEED_TIME,
-	    (long)(t->call->stall_ms + 999) / 1000);
+	curl_easy_setopt(t->easy, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(t->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(t->easy, CURLOPT_XFERINFODATA, t);
 }
 
 static void
@@ -472,12 +308,10 @@ start(void *arg)
 {
 	struct transfer *t = arg;
 
-	t->client = client_self();
 	t->easy = curl_easy_init();
 	if (t->easy == NULL)
 		panic("out of memory for a call");
 	curl_easy_setopt(t->easy, CURLOPT_URL, t->call->url);
-	curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
 	curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->why);
 	curl_easy_setopt(t->easy, CURLOPT_NOSIGNAL, 1L);
 	/* Ending a call must not wait for the resolver's thread. */
@@ -493,8 +327,7 @@ start(void *arg)
 	curl_easy_setopt(t->easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(t->easy, CURLOPT_HEADERDATA, t);
 	set_request(t);
-	if (curl_multi_add_handle(t->client->multi, t->easy) != CURLM_OK)
-		panic("curl refuses a new transfer");
+	http__multi_add(t->easy, &t->end);
 }
 
 static void
@@ -503,8 +336,7 @@ resume(void *arg)
 	struct transfer *t = arg;
 
 	t->paused = false;
-	curl_easy_pause(t->easy, CURLPAUSE_CONT);
-	note_finished(t->client);
+	http__multi_resume(t->easy);
 }
 
 static void
@@ -512,7 +344,7 @@ finish(void *arg)
 {
 	struct transfer *t = arg;
 
-	curl_multi_remove_handle(t->client->multi, t->easy);
+	http__multi_remove(t->easy);
 	curl_easy_cleanup(t->easy);
 	curl_slist_free_all(t->headers);
 }
@@ -528,6 +360,7 @@ deliver(struct transfer *t)
 	buf_init(&t->pending, 0);
 	rc = t->call->on_data(t->call->arg, piece.data, piece.len);
 	buf_done(&piece);
+	t->moved_ms = clock_mono_ms(); /* the pause was ours */
 	if (rc == OK && t->paused)
 		fiber_on_loop_stack(resume, t);
 	return rc;
@@ -536,19 +369,22 @@ deliver(struct transfer *t)
 static enum err_code
 wait_for_more(struct transfer *t, uint64_t deadline_ms)
 {
-	uint64_t idle = t->call->on_data != NULL && t->call->idle_ms > 0
-			    ? deadline_in_ms(t->call->idle_ms)
-			    : 0;
-	enum err_code rc = fiber_park(deadline_min(deadline_ms, idle));
+	uint64_t idle_ms = t->call->idle_ms;
+	enum err_code rc;
 
-	t->stalled = rc == ERR_DEADLINE && deadline_left_ms(deadline_ms) > 0;
-	return rc;
+	if (idle_ms == 0)
+		return fiber_park(deadline_ms);
+	rc = fiber_park(deadline_min(deadline_ms, t->moved_ms + idle_ms));
+	if (rc != ERR_DEADLINE || deadline_left_ms(deadline_ms) == 0)
+		return rc;
+	t->stalled = clock_mono_ms() - t->moved_ms >= idle_ms;
+	return t->stalled ? rc : OK; /* else it moved while we slept */
 }
 
 static enum err_code
 converse(struct transfer *t, uint64_t deadline_ms)
 {
-	while (!t->finished || t->pending.len > 0) {
+	while (!t->end.finished || t->pending.len > 0) {
 		if (t->pending.len > 0)
 			TRY(deliver(t));
 		else
@@ -564,12 +400,12 @@ explain(const struct transfer *t, const char *site)
 		err_restore(&t->error);
 		return err_add(t->rc, "%s %s", t->call->method, site);
 	}
-	if (t->code == CURLE_URL_MALFORMAT ||
-	    t->code == CURLE_UNSUPPORTED_PROTOCOL)
+	if (t->end.code == CURLE_URL_MALFORMAT ||
+	    t->end.code == CURLE_UNSUPPORTED_PROTOCOL)
 		return err_set(ERR_INVALID, "%s %s: %s", t->call->method, site,
-		    curl_easy_strerror(t->code));
+		    curl_easy_strerror(t->end.code));
 	return err_set(ERR_UNAVAILABLE, "%s %s: %s", t->call->method, site,
-	    t->why[0] != '\0' ? t->why : curl_easy_strerror(t->code));
+	    t->why[0] != '\0' ? t->why : curl_easy_strerror(t->end.code));
 }
 
 enum err_code
@@ -577,14 +413,15 @@ http_call(const struct http_call *call, uint64_t deadline_ms,
     struct http_call_reply *reply_out)
 {
 	struct http_call_reply reply = { 0 };
-	struct transfer t = {
-		.call = call, .reply = &reply, .fiber = fiber_self()
-	};
+	struct transfer t = { .call = call,
+		.reply = &reply,
+		.end.fiber = fiber_self(),
+		.moved_ms = clock_mono_ms() };
 	char site[SITE_SIZE];
 	enum err_code rc;
 
 	TRY(check_call(call));
-	must(t.fiber != NULL);
+	must(t.end.fiber != NULL);
 	site_of(call->url, site);
 	buf_init(&reply.body, 0);
 	buf_init(&reply.headers, 0);
@@ -592,11 +429,11 @@ http_call(const struct http_call *call, uint64_t deadline_ms,
 	fiber_on_loop_stack(start, &t);
 	rc = converse(&t, deadline_ms);
 	fiber_on_loop_stack(finish, &t);
-	if (rc == ERR_DEADLINE && !t.finished)
+	if (rc == ERR_DEADLINE && !t.end.finished)
 		rc = err_set(rc, "%s %s: %s", call->method, site,
-		    t.stalled ? "the answer stalled"
+		    t.stalled ? "the transfer stalled"
 			      : "no complete answer in time");
-	if (rc == OK && t.code != CURLE_OK)
+	if (rc == OK && t.end.code != CURLE_OK)
 		rc = explain(&t, site);
 	buf_done(&t.pending);
 	if (rc != OK) {

@@ -32,9 +32,9 @@ struct http_call {
 	 * was sent the body. Goes on after a second without an answer. */
 	bool ask_first;
 	uint32_t connect_ms; /* 0 = 10 s */
-	/* ERR_UNAVAILABLE when no byte moved in either direction for so long
-	 * (in whole seconds); 0 = only the deadline counts. */
-	uint32_t stall_ms;
+	/* The longest time without a byte of a body in either direction, the
+	 * first included; 0 = the deadline alone. Longer is ERR_DEADLINE. */
+	uint64_t idle_ms;
 	size_t max_reply_bytes; /* more is ERR_TOO_LARGE */
 	/* When set, an answer without a 2xx status is kept in `reply.body`,
 	 * cut at so many bytes, whatever max_reply_bytes and on_data say. */
@@ -43,9 +43,6 @@ struct http_call {
 	 * an error ends the call. Without it `reply.body` collects. */
 	enum err_code (*on_data)(void *arg, const char *data, size_t len);
 	void *arg;
-	/* With on_data: the longest time without a piece, the first included;
-	 * 0 = the deadline alone. Longer is ERR_DEADLINE. */
-	uint64_t idle_ms;
 };
 
 struct http_call_reply {

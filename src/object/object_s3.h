@@ -52,6 +52,7 @@ struct object__s3_call {
 /* How a call failed, for those to whom it makes a difference. */
 struct object__s3_failure {
 	int status; /* 0 = no answer */
+	bool head;  /* of a HEAD, whose answers have no body */
 	char code[S3_CODE_SIZE];
 };
 

@@ -98,7 +98,25 @@ is(const struct object__s3_failure *why, const char *code)
 	return strcmp(why->code, code) == 0;
 }
 
-/* 401 and 403, which have no body after HEAD. */
+/* HEAD has no body; any other 404 that S3 did not word is somebody else's, who
+ * knows nothing of our objects. */
+static bool
+is_absence(const struct object__s3_failure *why)
+{
+	return why->head || is(why, "NoSuchKey") || is(why, "NoSuchBucket") ||
+	       is(why, "NoSuchUpload");
+}
+
+/* By their codes where there are some, since the status varies and HEAD has no
+ * body. */
+static bool
+is_refusal(const struct object__s3_failure *why)
+{
+	return why->status == 401 || why->status == 403 ||
+	       is(why, "SignatureDoesNotMatch") ||
+	       is(why, "InvalidAccessKeyId");
+}
+
 static enum err_code
 refused(const struct object__s3 *s3, const struct object__s3_failure *why)
 {
@@ -137,19 +155,24 @@ object__s3_explain(const struct object__s3 *s3,
 
 	if (is_region(why))
 		return wrong_region(s3, reply, status);
-	if (status == 404)
+	if (is_refusal(why))
+		return refused(s3, why);
+	if (status == 404 && is_absence(why))
 		return call->key != NULL
 			   ? err_set(ERR_NOT_FOUND, "no object %s", call->key)
 			   : err_set(ERR_NOT_FOUND,
 				 "storage %s has no bucket %s", s3->host,
 				 s3->bucket);
-	if (status == 401 || status == 403)
-		return refused(s3, why);
 	if (status == 507)
 		return err_set(ERR_DISK_FULL, "storage %s is full", s3->host);
 	if (!object__s3_xml(&reply->body, "Message", message, sizeof(message)))
 		message[0] = '\0';
 	http_call_header(reply, "x-amz-request-id", id, sizeof(id));
+	if (status == 404)
+		return err_set(ERR_UNAVAILABLE,
+		    "storage %s answered %s with HTTP 404 %s: %s; check "
+		    "STORAGE_ENDPOINT_URL and STORAGE_ACCESS_KEY",
+		    s3->host, call->method, why->code, message);
 	return err_set(status >= 500 || status == 429 || status == 408
 			   ? ERR_UNAVAILABLE
 			   : ERR_UPSTREAM,

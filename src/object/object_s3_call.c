@@ -128,7 +128,7 @@ send_once(const struct object__s3 *s3, const struct object__s3_call *call,
 		.ask_first =
 		    call->file != NULL && call->file->len > ASK_FIRST_OVER,
 		.connect_ms = CONNECT_MS,
-		.stall_ms = (uint32_t)config_int(CFG_STORAGE_STALL_MS),
+		.idle_ms = (uint64_t)config_int(CFG_STORAGE_STALL_MS),
 		.max_reply_bytes = call->max_reply_bytes > 0
 				       ? call->max_reply_bytes
 				       : S3_XML_MAX,
@@ -142,6 +142,8 @@ send_once(const struct object__s3 *s3, const struct object__s3_call *call,
 	http.headers = (const char *const *)m.lines;
 	rc = http_call(&http, time_for(call), reply);
 	message_done(&m);
+	if (rc == ERR_DEADLINE)
+		rc = ERR_UNAVAILABLE; /* it was storage that was late */
 	return rc == OK ? OK : err_add(rc, "storage");
 }
 
@@ -167,7 +169,7 @@ is_skewed(const struct object__s3_failure *why, int64_t difference)
 	if (strcmp(why->code, "RequestTimeTooSkewed") == 0)
 		return true;
 	/* HEAD has no body that could say so. */
-	return why->status == 403 && why->code[0] == '\0' &&
+	return why->status == 403 && why->head &&
 	       llabs(difference) > SKEW_SEEN_MS;
 }
 
@@ -225,6 +227,7 @@ succeeded(const struct object__s3_call *call,
 		error = strstr(buf_str(&reply->body), "<Error>") != NULL;
 	if (!error)
 		return true;
+	why->head = strcmp(call->method, "HEAD") == 0;
 	why->status = reply->status / 100 != 2 ? reply->status : 500;
 	if (!object__s3_xml(&reply->body, "Code", why->code, sizeof(why->code)))
 		why->code[0] = '\0';
@@ -245,8 +248,7 @@ attempt(struct object__s3 *s3, const struct object__s3_call *call,
 	memset(why, 0, sizeof(*why));
 	*rc = send_once(s3, call, reply);
 	if (*rc != OK)
-		return *rc == ERR_UNAVAILABLE || *rc == ERR_DEADLINE ? TRY_AGAIN
-								     : FAILED;
+		return *rc == ERR_UNAVAILABLE ? TRY_AGAIN : FAILED;
 	if (succeeded(call, reply, why))
 		return DONE;
 	if (!corrected && correct_clock(s3, why, reply))

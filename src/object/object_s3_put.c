@@ -228,6 +228,14 @@ list_part(
 }
 
 static enum err_code
+forgotten(const struct parts *parts)
+{
+	return err_set(ERR_UNAVAILABLE,
+	    "storage %s forgot an upload before its end",
+	    s3_of(parts->w)->host);
+}
+
+static enum err_code
 put_part(struct parts *parts, unsigned number)
 {
 	struct s3_writer *w = parts->w;
@@ -250,9 +258,7 @@ put_part(struct parts *parts, unsigned number)
 	snprintf(digits, sizeof(digits), "%u", number);
 	rc = object__s3_call(s3_of(w), &call, NULL, &reply);
 	if (rc == ERR_NOT_FOUND)
-		return err_set(ERR_UNAVAILABLE,
-		    "storage %s forgot an upload before its part %u",
-		    s3_of(w)->host, number);
+		return forgotten(parts);
 	if (rc != OK)
 		return rc;
 	rc = list_part(parts, number, &reply);
@@ -290,7 +296,6 @@ parts_complete(struct parts *parts)
 		.payload_sha256 = hash,
 		.error_in_200 = true };
 	struct object__s3_failure why;
-	struct error kept;
 	enum err_code rc;
 
 	buf_adds(&parts->list, "</CompleteMultipartUpload>");
@@ -300,11 +305,7 @@ parts_complete(struct parts *parts)
 	rc = object__s3_call(s3_of(parts->w), &call, &why, NULL);
 	if (rc != ERR_NOT_FOUND)
 		return rc;
-	err_save(&kept);
-	if (is_there(parts))
-		return OK;
-	err_restore(&kept);
-	return rc;
+	return is_there(parts) ? OK : forgotten(parts);
 }
 
 /* Parts that nobody completes are kept, and billed, for ever. */

@@ -19,9 +19,6 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-#define KEY    "xin-test-key"
-#define SECRET "xin-test-secret"
-
 static char program[4096], *root, *sidecar;
 static char address[32], url[64];
 static struct sockaddr_in where;
@@ -77,9 +74,10 @@ be_server(pid_t parent)
 	dup2(null, 1);
 	if (getenv("S3_SERVER_LOG") == NULL)
 		dup2(null, 2);
-	execl(program, program, "--port", address, "--access", KEY, "--secret",
-	    SECRET, "--region", S3_SERVER_REGION, "--keep-alive", "--quiet",
-	    "posix", "--sidecar", sidecar, root, (char *)NULL);
+	execl(program, program, "--port", address, "--access", S3_SERVER_KEY,
+	    "--secret", S3_SERVER_SECRET, "--region", S3_SERVER_REGION,
+	    "--keep-alive", "--quiet", "posix", "--sidecar", sidecar, root,
+	    (char *)NULL);
 	_exit(1);
 }
 
@@ -116,8 +114,8 @@ s3_server_start(const char *folder)
 	s3_server_again();
 	config_override(CFG_DATA_DIR, data);
 	config_override(CFG_STORAGE_ENDPOINT, url);
-	config_override(CFG_STORAGE_ACCESS_KEY, KEY);
-	config_override(CFG_STORAGE_SECRET_KEY, SECRET);
+	config_override(CFG_STORAGE_ACCESS_KEY, S3_SERVER_KEY);
+	config_override(CFG_STORAGE_SECRET_KEY, S3_SERVER_SECRET);
 	config_override(CFG_STORAGE_REGION, S3_SERVER_REGION);
 	config_override(CFG_STORAGE_BUCKET, "xin-test");
 	mem_free(data);
@@ -147,6 +145,8 @@ void
 s3_server_freeze(bool frozen)
 {
 	kill(pid, frozen ? SIGSTOP : SIGCONT);
+	if (frozen)
+		waitpid(pid, NULL, WUNTRACED);
 }
 
 const char *

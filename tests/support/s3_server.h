@@ -10,6 +10,8 @@
  * and XIN_DATA_DIR then lead to it.
  */
 #define S3_SERVER_REGION "eu-test-1"
+#define S3_SERVER_KEY    "xin-test-key"
+#define S3_SERVER_SECRET "xin-test-secret"
 
 /* False, with a line on stderr, when the server cannot be had here. */
 bool s3_server_start(const char *folder);
