@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/checkup.h"
 #include "base/config.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -17,6 +18,7 @@
 #include "model/embed.h"
 #include "model/model.h"
 #include "object/object.h"
+#include "postgres/postgres.h"
 #include "queue/queue.h"
 #include "search/search.h"
 #include "sqlite/sqlite.h"
@@ -104,17 +106,18 @@ open_database(const char *store_url)
 }
 
 static enum err_code
-open_objects(struct object_store **objects_out)
+open_objects(struct product *product)
 {
 	char *folder;
 	enum err_code rc;
 
 	if (config_is_set(CFG_OBJECTS_URL))
-		return object_open(config_str(CFG_OBJECTS_URL), objects_out);
+		return object_open(
+		    config_str(CFG_OBJECTS_URL), &product->objects);
 	if (storage_is_set())
-		return object_open("s3:", objects_out);
+		return object_open("s3:", &product->objects);
 	folder = mem_printf("file:%s/objects", config_str(CFG_DATA_DIR));
-	rc = object_open(folder, objects_out);
+	rc = object_open(folder, &product->objects);
 	mem_free(folder);
 	return rc;
 }
@@ -133,40 +136,151 @@ open_embedder(struct product *product)
 }
 
 static enum err_code
-open_fronts(void *arg)
+open_store(struct product *product)
 {
-	struct product *product = arg;
-	const char *store = config_str(CFG_STORE_URL);
-	const char *search = search_url();
-	const char *shared = config_is_set(CFG_REDIS_HOST) ? "redis:" : NULL;
+	const char *url = config_str(CFG_STORE_URL);
 
-	TRY(open_objects(&product->objects));
-	TRY(store_open(
-	    is_postgres(store) ? store : "sqlite:", db, &product->store));
-	TRY(queue_open(shared ?: "sqlite:", db, &product->queue));
-	TRY(search_open(search, db, &product->search));
-	live_wire(product->search, product->store);
-	TRY(model_open(config_str(CFG_MODEL_URL), &product->model));
-	TRY(open_embedder(product));
-	return kv_open(shared ?: "", &product->kv);
-}
-
-enum err_code
-back_ends_open(struct product *product, bool migrate)
-{
-	const char *store = config_str(CFG_STORE_URL);
-	bool postgres = is_postgres(store);
-
-	if (store[0] != '\0' && !postgres && !str_starts(store, "sqlite:"))
+	if (url[0] != '\0' && !is_postgres(url) && !str_starts(url, "sqlite:"))
 		return err_set(ERR_CONFIG,
 		    "XIN_STORE_URL must begin with postgres:// or sqlite:");
-	if (postgres && search_url()[0] == '\0')
+	return store_open(
+	    is_postgres(url) ? url : "sqlite:", db, &product->store);
+}
+
+/* "redis:" when a Redis is set. */
+static const char *
+shared_or(const char *embedded)
+{
+	return config_is_set(CFG_REDIS_HOST) ? "redis:" : embedded;
+}
+
+static enum err_code
+open_queue(struct product *product)
+{
+	return queue_open(shared_or("sqlite:"), db, &product->queue);
+}
+
+static enum err_code
+open_kv(struct product *product)
+{
+	return kv_open(shared_or(""), &product->kv);
+}
+
+static enum err_code
+open_search(struct product *product)
+{
+	const char *url = search_url();
+
+	if (is_postgres(config_str(CFG_STORE_URL)) && url[0] == '\0')
 		return err_set(ERR_CONFIG,
 		    "with PostgreSQL set XIN_SEARCH_URL too: the embedded "
 		    "search lives in the embedded database");
-	(void)migrate;
-	if (!postgres || !config_is_set(CFG_REDIS_HOST))
-		TRY(open_database(store));
+	TRY(search_open(url, db, &product->search));
+	live_wire(product->search, product->store);
+	return OK;
+}
+
+static enum err_code
+open_model(struct product *product)
+{
+	return model_open(config_str(CFG_MODEL_URL), &product->model);
+}
+
+static enum err_code
+check_store(struct product *product, struct checkup *checkup)
+{
+	return store_checkup(product->store, checkup);
+}
+
+static enum err_code
+check_queue(struct product *product, struct checkup *checkup)
+{
+	return queue_checkup(product->queue, checkup);
+}
+
+static enum err_code
+check_objects(struct product *product, struct checkup *checkup)
+{
+	return object_checkup(product->objects, checkup);
+}
+
+static enum err_code
+check_search(struct product *product, struct checkup *checkup)
+{
+	return search_checkup(product->search, checkup);
+}
+
+static enum err_code
+check_model(struct product *product, struct checkup *checkup)
+{
+	return model_checkup(product->model, checkup);
+}
+
+static enum err_code
+check_embedder(struct product *product, struct checkup *checkup)
+{
+	const struct embedder *embedder = product->embedder;
+
+	if (embedder == NULL)
+		snprintf(checkup->facts, sizeof(checkup->facts),
+		    "none: searches are lexical");
+	else
+		snprintf(checkup->facts, sizeof(checkup->facts),
+		    "%.150s, %zu dimensions", embed_name(embedder),
+		    embed_dimensions(embedder));
+	return OK;
+}
+
+/* In the order in which they are opened. */
+const struct back_end back_ends[] = {
+	{ "store", "XIN_STORE_URL", open_store, check_store },
+	{ "queue", "INGEST_REDIS_HOST, _PORT, _PASSWORD", open_queue,
+	    check_queue },
+	{ "objects", "STORAGE_ENDPOINT_URL and its keys", open_objects,
+	    check_objects },
+	{ "search", "XIN_SEARCH_URL, QDRANT_API_KEY", open_search,
+	    check_search },
+	{ "model", "XIN_MODEL_URL, _KEY, _NAME", open_model, check_model },
+	{ "embeddings", "XIN_EMBEDDINGS_URL, _KEY, _NAME", open_embedder,
+	    check_embedder },
+	{ "kv", "INGEST_REDIS_HOST", open_kv,
+	    NULL }, /* Redis, as the queue; or nothing */
+	{ 0 },
+};
+
+static enum err_code
+open_fronts(void *arg)
+{
+	for (const struct back_end *b = back_ends; b->name != NULL; b++)
+		TRY(b->open(arg));
+	return OK;
+}
+
+enum err_code
+back_ends_database(void)
+{
+	const char *url = config_str(CFG_STORE_URL);
+
+	if (is_postgres(url) && config_is_set(CFG_REDIS_HOST))
+		return OK;
+	return open_database(url);
+}
+
+enum err_code
+back_ends_migrate(int *applied_out, int *version_out)
+{
+	const char *url = config_str(CFG_STORE_URL);
+
+	*applied_out = *version_out = 0;
+	return is_postgres(url)
+		   ? postgres_migrate(url, applied_out, version_out)
+		   : OK;
+}
+
+enum err_code
+back_ends_open(struct product *product)
+{
+	TRY(back_ends_database());
 	return loop_call(loop_at(0), open_fronts, product);
 }
 
@@ -181,4 +295,5 @@ back_ends_close(struct product *product)
 	store_close(product->store);
 	object_close(product->objects);
 	sqlite_close(db);
+	db = NULL;
 }

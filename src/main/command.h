@@ -18,6 +18,8 @@ int command_scripts(int argc, char **argv);
 int command_ingest(int argc, char **argv);
 int command_chat(int argc, char **argv);
 int command_keys(int argc, char **argv);
+int command_doctor(int argc, char **argv);
+int command_migrate(int argc, char **argv);
 
 /* ---- shared by the commands that talk to a running service ---- */
 

@@ -33,6 +33,10 @@ static const struct command {
 	    "xin scripts status | wait --hash HASH [--timeout SECONDS] | "
 	    "reload | rollback | pin | unpin",
 	    "Ask about, and steer, the script generations of a service." },
+	{ "doctor", command_doctor, "xin doctor [--json]",
+	    "Look at every configured back end; say what is wrong." },
+	{ "migrate", command_migrate, "xin migrate",
+	    "Bring the schema of a PostgreSQL store up to date." },
 	{ "keys", command_keys, "xin keys list | add NAME SCOPE... | revoke ID",
 	    "API keys of a running service." },
 	{ 0 },

@@ -259,9 +259,11 @@ start_serve(void)
 		listen_of(CFG_ORCHESTRATOR_LISTEN, "127.0.0.1:8000"),
 		listen_of(CFG_GATEWAY_LISTEN, "127.0.0.1:8080"),
 	};
+	int applied, version;
 
 	TRY(start_common());
-	TRY(back_ends_open(&house.product, true));
+	TRY(back_ends_migrate(&applied, &version));
+	TRY(back_ends_open(&house.product));
 	for (int s = SERVICE_GATEWAY; s < SERVICE_COUNT; s++)
 		TRY(telemetry_init_tracing((enum service)s));
 	TRY(loop_call(loop_at(0), decide_on_loop, &listens));
@@ -303,7 +305,7 @@ start_orchestrator(void)
 
 	TRY(back_ends_shared("orchestrator"));
 	TRY(start_common());
-	TRY(back_ends_open(&house.product, false));
+	TRY(back_ends_open(&house.product));
 	TRY(telemetry_init_tracing(SERVICE_ORCHESTRATOR));
 	TRY(loop_call(loop_at(0), decide_on_loop, &listens));
 	TRY(start_scripts(&house.product));
@@ -319,7 +321,7 @@ start_worker(void)
 	TRY(back_ends_shared("worker"));
 	TRY(start_common());
 	service_process_owner(SERVICE_WORKER);
-	TRY(back_ends_open(&house.product, false));
+	TRY(back_ends_open(&house.product));
 	TRY(telemetry_init_tracing(SERVICE_WORKER));
 	TRY(start_scripts(&house.product));
 	return open_worker();

@@ -179,6 +179,12 @@ model_chat(struct model *model, const struct model_chat *chat,
 	return OK;
 }
 
+enum err_code
+model_checkup(struct model *model, struct checkup *checkup)
+{
+	return model->ops->checkup(model, checkup);
+}
+
 void
 model_completion_done(struct model_completion *completion)
 {

@@ -24,6 +24,9 @@ struct model;
 enum err_code model_open(const char *url, struct model **model_out);
 void model_close(struct model *model);
 const char *model_name(const struct model *model);
+struct checkup;
+/* A service is asked for one word. WAITS. */
+enum err_code model_checkup(struct model *model, struct checkup *checkup);
 
 /* One retrieved chunk, best first. `coverage` as in struct search_hit. */
 struct model_passage {

@@ -15,6 +15,7 @@ struct model_ops {
 	enum err_code (*chat)(struct model *model,
 	    const struct model_chat *chat, uint64_t deadline_ms,
 	    struct model_completion *completion);
+	enum err_code (*checkup)(struct model *model, struct checkup *checkup);
 	void (*close)(struct model *model);
 };
 

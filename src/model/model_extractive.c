@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checkup.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "model/model_backend.h"
@@ -165,9 +166,19 @@ extractive_close(struct model *model)
 	mem_free(model);
 }
 
+static enum err_code
+extractive_checkup(struct model *model, struct checkup *checkup)
+{
+	(void)model;
+	str_copy(checkup->facts, sizeof(checkup->facts),
+	    "embedded extractive answerer");
+	return OK;
+}
+
 static const struct model_ops extractive_ops = {
 	.name = "extractive",
 	.answer = extractive_answer,
+	.checkup = extractive_checkup,
 	.chat = extractive_chat,
 	.close = extractive_close,
 };

@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "base/checkup.h"
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/json.h"
@@ -121,6 +122,26 @@ openai_answer(struct model *model, const struct model_request *request,
 	return rc;
 }
 
+/* One word shows that the service, the key and the model are right. */
+static enum err_code
+openai_checkup(struct model *model, struct checkup *checkup)
+{
+	json_auto json_t *messages =
+	    json_pack("[{s:s, s:s}]", "role", "user", "content", "Say yes.");
+	const struct model_chat chat = {
+		.messages = messages, .max_tokens = 1, .temperature = -1
+	};
+	struct model_completion said;
+	uint64_t began = clock_mono_ms();
+
+	TRY(model_chat(model, &chat, 0, &said));
+	snprintf(checkup->facts, sizeof(checkup->facts),
+	    "model %s answers in %llu ms", said.model,
+	    (unsigned long long)(clock_mono_ms() - began));
+	model_completion_done(&said);
+	return OK;
+}
+
 static void
 openai_close(struct model *model)
 {
@@ -134,6 +155,7 @@ static const struct model_ops openai_ops = {
 	.name = "openai",
 	.answer = openai_answer,
 	.chat = openai_chat,
+	.checkup = openai_checkup,
 	.close = openai_close,
 };
 

@@ -44,6 +44,13 @@ object_close(struct object_store *objects)
 }
 
 enum err_code
+object_checkup(struct object_store *objects, struct checkup *checkup)
+{
+	TRY(object_ping(objects));
+	return objects->backend->checkup(objects, checkup);
+}
+
+enum err_code
 object_ping(struct object_store *objects)
 {
 	enum err_code rc = objects->backend->ping(objects);

@@ -16,6 +16,9 @@ struct object_store;
 enum err_code object_open(const char *url, struct object_store **objects_out);
 void object_close(struct object_store *objects);
 enum err_code object_ping(struct object_store *objects);
+struct checkup;
+enum err_code object_checkup(
+    struct object_store *objects, struct checkup *checkup);
 
 /* A streaming put: begin, write pieces of any size, commit (key decided at the
  * end, e.g. by hash) or abort. Exactly one of commit and abort. */

@@ -15,6 +15,9 @@ struct object_backend {
 	    const char *url, struct object_store **objects_out);
 	void (*close)(struct object_store *objects);
 	enum err_code (*ping)(struct object_store *objects);
+	/* After a ping that succeeded. */
+	enum err_code (*checkup)(
+	    struct object_store *objects, struct checkup *checkup);
 	enum err_code (*put_begin)(
 	    struct object_store *objects, struct object_writer **writer_out);
 	enum err_code (*put_write)(

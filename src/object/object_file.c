@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/checkup.h"
 #include "base/clock.h"
 #include "base/ident.h"
 #include "base/mem.h"
@@ -23,7 +25,9 @@
 #define SCHEME "file:"
 #define TMP    ".tmp"
 /* Another process may share the folder: spare what may still be written. */
-#define STALE_MS ((uint64_t)3600 * 1000)
+#define STALE_MS     ((uint64_t)3600 * 1000)
+
+#define DISK_LOW_MIB 1024
 
 struct folder {
 	struct object_store objects; /* first */
@@ -454,11 +458,32 @@ file_ping(struct object_store *objects)
 	return rc;
 }
 
+static enum err_code
+file_checkup(struct object_store *objects, struct checkup *checkup)
+{
+	const struct folder *folder = (const struct folder *)objects;
+	struct statvfs disk;
+	uint64_t free_mib;
+
+	if (statvfs(folder->root, &disk) != 0)
+		return err_set(ERR_IO, "%s: %s", folder->root, strerror(errno));
+	free_mib = (uint64_t)disk.f_bavail * disk.f_frsize >> 20;
+	snprintf(checkup->facts, sizeof(checkup->facts),
+	    "folder %.160s, %llu MiB free", folder->root,
+	    (unsigned long long)free_mib);
+	if (free_mib < DISK_LOW_MIB)
+		snprintf(checkup->advice, sizeof(checkup->advice),
+		    "the disk of %.160s is nearly full: uploads will be refused",
+		    folder->root);
+	return OK;
+}
+
 const struct object_backend object_file_backend = {
 	.scheme = SCHEME,
 	.open = file_open,
 	.close = file_close,
 	.ping = file_ping,
+	.checkup = file_checkup,
 	.put_begin = file_put_begin,
 	.put_write = file_put_write,
 	.put_commit = file_put_commit,

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/checkup.h"
 #include "base/config.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -243,6 +244,28 @@ s3_ping(struct object_store *objects)
 	return rc;
 }
 
+static enum err_code
+s3_checkup(struct object_store *objects, struct checkup *checkup)
+{
+	struct object__s3 *s3 = (struct object__s3 *)objects;
+	struct object__s3_call head = { .method = "HEAD", .attempts = 1 };
+	struct http_call_reply reply;
+	int64_t skew_ms = 0;
+
+	TRY(object__s3_call(s3, &head, NULL, &reply));
+	object__s3_clock(&reply, &skew_ms);
+	http_call_reply_done(&reply);
+	snprintf(checkup->facts, sizeof(checkup->facts),
+	    "S3 %.100s, bucket %.63s, region %.40s, clock %+lld s", s3->host,
+	    s3->bucket, s3->keys.region, (long long)skew_ms / 1000);
+	if (llabs(skew_ms) > CHECKUP_SKEW_MS)
+		snprintf(checkup->advice, sizeof(checkup->advice),
+		    "the clock of storage differs by %lld s: signatures fail "
+		    "from 15 minutes on, set the clock",
+		    llabs(skew_ms) / 1000);
+	return OK;
+}
+
 /* ---- objects ---- */
 
 static enum err_code
@@ -376,6 +399,7 @@ const struct object_backend object_s3_backend = {
 	.open = s3_open,
 	.close = s3_close,
 	.ping = s3_ping,
+	.checkup = s3_checkup,
 	.put_begin = object__s3_put_begin,
 	.put_write = object__s3_put_write,
 	.put_commit = object__s3_put_commit,

@@ -77,6 +77,10 @@ enum err_code object__s3_explain(const struct object__s3 *s3,
     const struct object__s3_call *call, const struct object__s3_failure *why,
     const struct http_call_reply *reply);
 
+/* The clock of storage minus ours, in whole seconds' precision; false when
+ * the answer tells no time. */
+bool object__s3_clock(const struct http_call_reply *reply, int64_t *ms_out);
+
 enum err_code object__s3_put_begin(
     struct object_store *objects, struct object_writer **writer_out);
 enum err_code object__s3_put_write(

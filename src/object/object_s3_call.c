@@ -149,9 +149,8 @@ send_once(const struct object__s3 *s3, const struct object__s3_call *call,
 
 /* ---- what came back ---- */
 
-/* The clock of storage minus ours; false when it tells no time. */
-static bool
-clock_difference(const struct http_call_reply *reply, int64_t *ms_out)
+bool
+object__s3_clock(const struct http_call_reply *reply, int64_t *ms_out)
 {
 	char text[64];
 	struct tm tm = { 0 };
@@ -180,7 +179,7 @@ correct_clock(struct object__s3 *s3, const struct object__s3_failure *why,
 {
 	int64_t difference;
 
-	if (!clock_difference(reply, &difference) ||
+	if (!object__s3_clock(reply, &difference) ||
 	    !is_skewed(why, difference))
 		return false;
 	atomic_store(&s3->skew_ms, difference);
@@ -194,7 +193,7 @@ blame_clock(const struct object__s3 *s3, const struct http_call_reply *reply)
 {
 	int64_t difference = 0;
 
-	clock_difference(reply, &difference);
+	object__s3_clock(reply, &difference);
 	return err_set(ERR_UNAVAILABLE,
 	    "storage %s refuses our time: this machine's clock is %lld s %s "
 	    "storage's; set the clock",

@@ -7,8 +7,10 @@
  */
 #include "queue/queue.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "base/checkup.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -239,6 +241,22 @@ enum err_code
 queue_depth(struct queue *queue, struct queue_depth *depth_out)
 {
 	return queue->backend->depth(queue, depth_out);
+}
+
+enum err_code
+queue_checkup(struct queue *queue, struct checkup *checkup)
+{
+	struct queue_depth depth;
+	size_t len;
+
+	TRY(queue_depth(queue, &depth));
+	TRY(queue->backend->checkup(queue, checkup));
+	len = strlen(checkup->facts);
+	snprintf(checkup->facts + len, sizeof(checkup->facts) - len,
+	    ": %lld waiting, %lld delayed, %lld running, %lld dead",
+	    (long long)depth.waiting, (long long)depth.delayed,
+	    (long long)depth.running, (long long)depth.dead);
+	return OK;
 }
 
 enum err_code

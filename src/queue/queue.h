@@ -51,6 +51,8 @@ enum err_code queue_abort(struct queue *queue, const char *id);
 /* How many wait before it (0 = next), -1 when it does not wait. */
 enum err_code queue_position(
     struct queue *queue, const char *id, int64_t *position_out);
+struct checkup;
+enum err_code queue_checkup(struct queue *queue, struct checkup *checkup);
 struct queue_depth {
 	int64_t waiting, delayed, running, dead;
 	int64_t oldest_wait_ms;

@@ -47,6 +47,8 @@ struct queue_backend {
 	    struct queue *queue, struct queue_depth *depth_out);
 	enum err_code (*dead)(
 	    struct queue *queue, int limit, json_t **items_out);
+	/* Who it is, for people. */
+	enum err_code (*checkup)(struct queue *queue, struct checkup *checkup);
 	/* How often a waiting taker looks without being woken: other
 	 * processes may put jobs too. */
 	uint64_t poll_ms;

@@ -10,6 +10,7 @@
  */
 #include "queue/queue_sqlite.h"
 
+#include "base/checkup.h"
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/mem.h"
@@ -484,6 +485,14 @@ queue_sqlite_open(const char *url, struct sqlite *db, struct queue **queue_out)
 	return OK;
 }
 
+static enum err_code
+queue_sqlite_checkup(struct queue *queue, struct checkup *checkup)
+{
+	(void)queue;
+	str_copy(checkup->facts, sizeof(checkup->facts), "embedded");
+	return OK;
+}
+
 const struct queue_backend queue_sqlite_backend = {
 	.scheme = "sqlite:",
 	.open = queue_sqlite_open,
@@ -497,6 +506,7 @@ const struct queue_backend queue_sqlite_backend = {
 	.abort = queue_sqlite_abort,
 	.position = queue_sqlite__position,
 	.depth = queue_sqlite__depth,
+	.checkup = queue_sqlite_checkup,
 	.dead = queue_sqlite__dead,
 	.poll_ms = POLL_MS,
 };

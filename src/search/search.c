@@ -65,6 +65,12 @@ search_close(struct search *search)
 		search->ops->close(search);
 }
 
+enum err_code
+search_checkup(struct search *search, struct checkup *checkup)
+{
+	return search->ops->checkup(search, checkup);
+}
+
 bool
 search_takes_vectors(const struct search *search)
 {

@@ -46,6 +46,10 @@ struct search_live {
 };
 void search_set_live(struct search *search, const struct search_live *live);
 
+struct checkup;
+/* WAITS. */
+enum err_code search_checkup(struct search *search, struct checkup *checkup);
+
 struct chunk {
 	int64_t number; /* from 0 */
 	const char *text;

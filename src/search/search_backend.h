@@ -38,6 +38,8 @@ struct search_ops {
 	    const struct search_query *query, struct search_hits *hits_out);
 	enum err_code (*idf)(struct search *search, const char *brand,
 	    const char *const *terms, size_t count, double *idf_out);
+	enum err_code (*checkup)(
+	    struct search *search, struct checkup *checkup);
 	void (*close)(struct search *search);
 };
 

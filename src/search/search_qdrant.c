@@ -178,6 +178,7 @@ static const struct search_ops qdrant_ops = {
 	.drop = qdrant_drop,
 	.find = search__qdrant_find,
 	.idf = qdrant_idf,
+	.checkup = search__qdrant_checkup,
 	.close = qdrant_close,
 };
 

@@ -137,6 +137,11 @@ void search__qdrant_counts_done(struct qdrant_counts *counts);
 void search__qdrant_changed(struct qdrant *qdrant, const char *brand);
 void search__qdrant_counts_close(struct qdrant *qdrant);
 
+/* ---- search_qdrant_checkup.c ---- */
+struct checkup;
+enum err_code search__qdrant_checkup(
+    struct search *search, struct checkup *checkup);
+
 /* ---- search_qdrant_find.c ---- */
 enum err_code search__qdrant_find(struct search *search,
     const struct search_query *query, struct search_hits *hits_out);

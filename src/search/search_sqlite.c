@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/checkup.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -341,12 +342,21 @@ embedded_close(struct search *search)
 	mem_free(embedded);
 }
 
+static enum err_code
+embedded_checkup(struct search *search, struct checkup *checkup)
+{
+	(void)search;
+	str_copy(checkup->facts, sizeof(checkup->facts), "embedded");
+	return OK;
+}
+
 static const struct search_ops embedded_ops = {
 	.name = "sqlite",
 	.put = embedded_put,
 	.drop = embedded_drop,
 	.find = embedded_find,
 	.idf = embedded_idf,
+	.checkup = embedded_checkup,
 	.close = embedded_close,
 };
 

@@ -163,6 +163,13 @@ store__cursor_text(int64_t at, const char *id)
 }
 
 enum err_code
+store_checkup(struct store *store, struct checkup *checkup)
+{
+	return STORE_CALL(
+	    store, "checkup", store->backend->checkup(store, checkup));
+}
+
+enum err_code
 store_ping(struct store *store)
 {
 	enum err_code rc =

@@ -18,15 +18,17 @@
  */
 struct store;
 struct sqlite;
-/* `url`: "sqlite:" uses `db`; "postgresql:" (or "postgres:") opens a link of its
- * own, see postgres/postgres.h for the URL and the errors that every function
- * may then give. ERR_CONFIG, ERR_UNAVAILABLE, ERR_CONFLICT (not this program's
- * schema: run `xin migrate`). */
+/* `url`: "sqlite:" uses `db`; "postgresql:" (or "postgres:") opens a link of
+ * its own, see postgres/postgres.h for the URL and the errors that every
+ * function may then give. ERR_CONFIG, ERR_UNAVAILABLE, ERR_CONFLICT (not this
+ * program's schema: run `xin migrate`). */
 enum err_code store_open(
     const char *url, struct sqlite *db, struct store **store_out);
 void store_close(struct store *store);
 /* ERR_UNAVAILABLE when it cannot be written now; for /health. */
 enum err_code store_ping(struct store *store);
+struct checkup;
+enum err_code store_checkup(struct store *store, struct checkup *checkup);
 
 /* ---- knowledge sources: the truth of ingestion ---- */
 enum source_status {

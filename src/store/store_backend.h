@@ -122,6 +122,7 @@ struct store_backend {
 	    const char *url, struct sqlite *db, struct store **store_out);
 	void (*close)(struct store *store);
 	enum err_code (*ping)(struct store *store);
+	enum err_code (*checkup)(struct store *store, struct checkup *checkup);
 	enum err_code (*sweep)(struct store *store);
 	const struct store_source_ops *sources;
 	const struct store_lease_ops *leases;

@@ -6,6 +6,10 @@
  * statement (an UPDATE that names what must hold), from unique indexes, or from
  * an advisory lock on the thing that two replicas might both make.
  */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/checkup.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "store/store_postgres.h"
@@ -68,6 +72,42 @@ ping_store(struct store *store)
 	return store_postgres__must(store, &batch, "the row of", "health");
 }
 
+static enum err_code
+checkup_store(struct store *store, struct checkup *checkup)
+{
+	struct postgres_batch batch = { 0 };
+	struct postgres_row row;
+	int64_t before = store_postgres__now(), skew_ms;
+	enum err_code rc;
+
+	postgres_add(&batch,
+	    "SELECT current_setting('server_version'), current_database(),"
+	    " (extract(epoch FROM clock_timestamp()) * 1000)::bigint,"
+	    " (SELECT max(version) FROM schema_migrations),"
+	    " current_setting('max_connections')",
+	    "");
+	rc = postgres_run(store_postgres__link(store), &batch);
+	if (rc == OK) {
+		row = postgres_row(&batch, 0, 0);
+		skew_ms =
+		    postgres_int(row, 2) - (before + store_postgres__now()) / 2;
+		snprintf(checkup->facts, sizeof(checkup->facts),
+		    "PostgreSQL %s, database %s, schema %lld, clock %+lld ms, "
+		    "%s connections at most",
+		    postgres_str(row, 0), postgres_str(row, 1),
+		    (long long)postgres_int(row, 3), (long long)skew_ms,
+		    postgres_str(row, 4));
+		if (llabs(skew_ms) > CHECKUP_SKEW_MS)
+			snprintf(checkup->advice, sizeof(checkup->advice),
+			    "the clocks of this machine and of PostgreSQL "
+			    "differ by %lld ms: leases need one time, set the "
+			    "clocks",
+			    llabs(skew_ms));
+	}
+	postgres_clear(&batch);
+	return rc;
+}
+
 /* Several replicas sweep: each takes what no other has. */
 static enum err_code
 sweep_store(struct store *store)
@@ -87,6 +127,7 @@ const struct store_backend store_postgres_backend = {
 	.open = open_store,
 	.close = close_store,
 	.ping = ping_store,
+	.checkup = checkup_store,
 	.sweep = sweep_store,
 	.sources = &store_postgres__sources,
 	.leases = &store_postgres__leases,

@@ -6,8 +6,10 @@
  * addresses into a call structure, because its function runs on another thread
  * while the caller waits.
  */
+#include <stdio.h>
 #include <string.h>
 
+#include "base/checkup.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "store/store_sqlite.h"
@@ -53,6 +55,15 @@ ping_store(struct store *store)
 }
 
 static enum err_code
+checkup_store(struct store *store, struct checkup *checkup)
+{
+	(void)store;
+	snprintf(checkup->facts, sizeof(checkup->facts), "SQLite %s",
+	    sqlite3_libversion());
+	return OK;
+}
+
+static enum err_code
 sweep(sqlite3 *db, void *arg)
 {
 	(void)arg;
@@ -73,6 +84,7 @@ const struct store_backend store_sqlite_backend = {
 	.open = open_store,
 	.close = close_store,
 	.ping = ping_store,
+	.checkup = checkup_store,
 	.sweep = sweep_store,
 	.sources = &store_sqlite__sources,
 	.leases = &store_sqlite__leases,
