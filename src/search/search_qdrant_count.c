@@ -364,7 +364,7 @@ search__qdrant_count(struct qdrant *qdrant, const char *brand,
 		.deadline_ms = deadline_ms,
 		.counts = counts,
 	};
-	enum err_code rc;
+	enum err_code rc = OK;
 
 	buf_init(&counts->filter, 0);
 	counts->view = NULL;
@@ -374,10 +374,11 @@ search__qdrant_count(struct qdrant *qdrant, const char *brand,
 	counting.stamp = crypto_fnv1a(counts->filter.data, counts->filter.len);
 	counting.missing = mem_zero((count + 1) * sizeof(*counting.missing));
 	recall(&counting);
-	rc = counting.kept ? OK : count_lengths(&counting);
+	if (count > 0) /* without words there is nothing to weigh */
+		rc = counting.kept ? OK : count_lengths(&counting);
 	if (rc == OK)
 		rc = count_missing(&counting);
-	if (rc == OK)
+	if (rc == OK && count > 0)
 		keep(&counting);
 	mem_free(counting.missing);
 	return rc;

@@ -12,7 +12,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "search/search_qdrant.h"
-#include "text/text.h"
 
 /* Longer facts are kept as a hash: equality needs no more. */
 #define FACT_MAX 512
@@ -119,107 +118,48 @@ search__qdrant_sparse(
 
 /* ---- the words of a chunk ---- */
 
-struct words {
-	struct buf text; /* each NUL-terminated */
-	size_t count;
-	const char **sorted;
-};
-
-static bool
-collect(void *arg, const struct text_token *token)
-{
-	struct words *words = arg;
-
-	buf_add(&words->text, token->text, token->len + 1);
-	words->count++;
-	return true;
-}
-
-static int
-by_text(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* One field of title (twice: a chunk in the middle of a document says little
- * of what the document is about), heading and text. */
 static void
-words_of(const struct qdrant_place *place, const struct chunk *chunk,
-    struct words *words)
-{
-	const char *heading = chunk->heading ? chunk->heading : "";
-	const char *at;
-
-	buf_init(&words->text, 0);
-	text_tokens(place->title, strlen(place->title), collect, words);
-	text_tokens(place->title, strlen(place->title), collect, words);
-	text_tokens(heading, strlen(heading), collect, words);
-	text_tokens(chunk->text, chunk->len, collect, words);
-	words->sorted = mem_zero((words->count + 1) * sizeof(*words->sorted));
-	at = buf_str(&words->text);
-	for (size_t i = 0; i < words->count; i++, at += strlen(at) + 1)
-		words->sorted[i] = at;
-	if (words->count > 0)
-		qsort(words->sorted, words->count, sizeof(*words->sorted),
-		    by_text);
-}
-
-/* The term at `i` and how often it stands there; returns where the next is. */
-static size_t
-run_of(const struct words *words, size_t i, const char **term_out)
-{
-	size_t end = i + 1;
-
-	*term_out = words->sorted[i];
-	while (end < words->count && strcmp(words->sorted[end], *term_out) == 0)
-		end++;
-	return end;
-}
-
-static void
-add_words(const struct words *words, struct buf *out)
+add_words(const struct search_words *words, struct buf *out)
 {
 	struct buf line;
-	const char *term;
 
 	buf_init(&line, 0);
 	buf_adds(out, ",\"terms\":[");
-	for (size_t i = 0, next; i < words->count; i = next) {
-		next = run_of(words, i, &term);
+	for (size_t i = 0; i < words->count; i++) {
+		const struct search_word *word = &words->items[i];
+
 		if (i > 0)
 			buf_addc(out, ',');
-		buf_add_json(out, term, strlen(term));
-		buf_addf(&line, "%s%s %zu", i > 0 ? " " : "", term, next - i);
+		buf_add_json(out, word->token, word->len);
+		buf_addf(&line, "%s%s %u", i > 0 ? " " : "", word->token,
+		    word->count);
 	}
-	buf_addf(out, "],\"tokens\":\"%zu\",\"words\":", words->count);
+	buf_addf(out, "],\"tokens\":\"%llu\",\"words\":",
+	    (unsigned long long)words->length);
 	buf_add_json(out, buf_str(&line), line.len);
 	buf_done(&line);
 }
 
 static void
-add_vectors(
-    const struct words *words, const struct chunk *chunk, struct buf *out)
+add_vectors(const struct search_words *words, const struct chunk *chunk,
+    struct buf *out)
 {
 	struct qdrant_weight *weights =
 	    mem_zero((words->count + 1) * sizeof(*weights));
-	size_t n = 0;
-	const char *term;
 
+	for (size_t i = 0; i < words->count; i++)
+		weights[i] = (struct qdrant_weight){ search__qdrant_term_id(
+							 words->items[i].token),
+			search_lucene_tf((double)words->items[i].count,
+			    (double)words->length, QDRANT_MEAN) };
 	buf_adds(out, "\"vector\":{");
-	for (size_t i = 0, next; i < words->count; i = next) {
-		next = run_of(words, i, &term);
-		weights[n++] =
-		    (struct qdrant_weight){ search__qdrant_term_id(term),
-			    search_lucene_tf((double)(next - i),
-				(double)words->count, QDRANT_MEAN) };
-	}
-	if (n > 0) {
+	if (words->count > 0) {
 		buf_adds(out, "\"bm25\":");
-		search__qdrant_sparse(out, weights, n, true);
+		search__qdrant_sparse(out, weights, words->count, true);
 	}
 	mem_free(weights);
 	if (chunk->vector != NULL && chunk->dimensions > 0) {
-		buf_addf(out, "%s\"dense\":[", n > 0 ? "," : "");
+		buf_addf(out, "%s\"dense\":[", words->count > 0 ? "," : "");
 		for (size_t i = 0; i < chunk->dimensions; i++)
 			buf_addf(out, "%s%.9g", i > 0 ? "," : "",
 			    (double)chunk->vector[i]);
@@ -292,12 +232,12 @@ search__qdrant_point(const struct qdrant_place *place,
     const struct chunk *chunk, struct buf *out)
 {
 	const char *heading = chunk->heading ? chunk->heading : "";
-	struct words words = { 0 };
+	struct search_words words;
 	char id[37];
 	enum err_code rc;
 
 	search__qdrant_id(place, chunk->number, id);
-	words_of(place, chunk, &words);
+	search_words_of(place->title, chunk, &words);
 	buf_addf(out, "{\"id\":\"%s\",", id);
 	add_vectors(&words, chunk, out);
 	buf_adds(out, ",\"payload\":{\"brand\":");
@@ -320,7 +260,6 @@ search__qdrant_point(const struct qdrant_place *place,
 	rc = add_metadata(
 	    chunk->metadata ? chunk->metadata : place->metadata, out);
 	buf_adds(out, "}}");
-	buf_done(&words.text);
-	mem_free(words.sorted);
+	search_words_done(&words);
 	return rc;
 }

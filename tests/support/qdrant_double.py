@@ -145,6 +145,7 @@ class Filter:
         if "min_should" in spec:
             bad("min_should is not in this double")
         self.seed = []
+        self.collection = collection
         self.must = [self.condition(collection, c, True)
                      for c in as_list(spec.get("must") or [])]
         self.should = [self.condition(collection, c, False)
@@ -209,6 +210,14 @@ class Filter:
         return lambda p: any(
             is_number(x) and all(tests[op](x, y) for op, y in spec.items())
             for x in values_at(p["payload"], key))
+
+    def tenant(self):
+        """Xin's own law: whatever goes over points names its tenant."""
+        for field, (_, params) in self.collection.indexes.items():
+            if (params or {}).get("is_tenant") and \
+                    field not in [key for key, _ in self.seed]:
+                raise Refused(400, f"no `{field}` in `must` of the filter")
+        return self
 
     def test(self, point):
         return all(c(point) for c in self.must) and \
@@ -342,10 +351,8 @@ class Collection:
     # -- reading --
 
     def select(self, spec):
-        """Points of a filter (None = all)."""
-        if spec is None:
-            return list(self.points.values())
-        chosen = Filter(self, spec)
+        """Points of a filter."""
+        chosen = Filter(self, spec).tenant()
         ids = self.points.keys()
         for key, value in chosen.seed:
             if key in self.keywords:
@@ -386,7 +393,7 @@ class Collection:
         fields(params.get("quantization") or {}, (),
                ("ignore", "rescore", "oversampling"))
         scores = self.score(spec["query"], spec.get("using", ""))
-        chosen = Filter(self, spec.get("filter") or {})
+        chosen = Filter(self, spec.get("filter") or {}).tenant()
         ids = scores.keys()
         for key, value in chosen.seed:
             if key in self.keywords:
@@ -414,7 +421,7 @@ class Collection:
     def count(self, spec):
         fields(spec, (), ("filter", "exact"))
         check_bool(spec.get("exact", True), "exact")
-        return {"count": len(self.select(spec.get("filter")))}
+        return {"count": len(self.select(spec.get("filter") or {}))}
 
     def facet(self, spec):
         fields(spec, ("key",), ("limit", "filter", "exact"))
@@ -428,7 +435,7 @@ class Collection:
                                f"faceting: `{key}`. Please create one to "
                                "facet on this field.")
         counts = {}
-        for point in self.select(spec.get("filter")):
+        for point in self.select(spec.get("filter") or {}):
             for x in {x for x in values_at(point["payload"], key)
                       if type(x) in (str, int, bool)}:
                 counts[x] = counts.get(x, 0) + 1
