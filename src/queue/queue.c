@@ -25,6 +25,7 @@
 
 static const struct queue_backend *const backends[] = {
 	&queue_sqlite_backend,
+	&queue_redis_backend,
 };
 
 enum err_code
@@ -43,8 +44,8 @@ queue_open(const char *url, struct sqlite *db, struct queue **queue_out)
 		*queue_out = queue;
 		return OK;
 	}
-	return err_set(
-	    ERR_CONFIG, "queue URL \"%.64s\": this build knows sqlite:", url);
+	return err_set(ERR_CONFIG,
+	    "queue URL \"%.64s\": this build knows sqlite: and redis:", url);
 }
 
 void
@@ -60,12 +61,22 @@ queue_close(struct queue *queue)
 }
 
 void
+queue_serve(struct queue *queue, const char *const *functions)
+{
+	queue->functions = functions;
+}
+
+void
 job_done(struct job *job)
 {
 	if (job == NULL)
 		return;
 	mem_free(job->function);
 	mem_free(job->kwargs);
+	mem_free(job->args);
+	mem_free(job->fault);
+	mem_free(job->result);
+	mem_free(job->stored);
 	*job = (struct job){ 0 };
 }
 
@@ -124,6 +135,7 @@ look(struct queue *queue, int64_t lease_ms, int64_t *next_at_out,
 
 	count("reaped", found.reaped);
 	count("dead", found.buried);
+	count("passed", found.passed);
 	*next_at_out = found.next_at;
 	/* Jobs came back: others may find work too. */
 	if (found.reaped > 0)
@@ -193,7 +205,7 @@ queue_take(struct queue *queue, int64_t lease_ms, uint64_t deadline_ms,
 }
 
 enum err_code
-queue_renew(struct queue *queue, const struct job *job, int64_t lease_ms)
+queue_renew(struct queue *queue, struct job *job, int64_t lease_ms)
 {
 	TRY(check_lease(lease_ms));
 	return queue->backend->renew(queue, job, lease_ms);
@@ -202,8 +214,10 @@ queue_renew(struct queue *queue, const struct job *job, int64_t lease_ms)
 enum err_code
 queue_finish(struct queue *queue, const struct job *job)
 {
+	if (job->result != NULL)
+		TRY(check_text("result", job->result, QUEUE_RESULT_MAX));
 	TRY(queue->backend->finish(queue, job));
-	count("done", 1);
+	count(job->aborted ? "aborted" : "done", 1);
 	return OK;
 }
 

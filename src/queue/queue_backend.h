@@ -18,7 +18,8 @@ enum queue_put_result {
 /* What the last look left behind, for the front's counters and waiting. */
 struct queue_look {
 	int64_t reaped;  /* expired leases given back */
-	int64_t buried;  /* of which out of attempts */
+	int64_t buried;  /* of which out of attempts, and unreadable ones */
+	int64_t passed;  /* left to workers that know their functions */
 	int64_t next_at; /* wall ms when a job or lease falls due, 0 = none */
 };
 
@@ -34,7 +35,7 @@ struct queue_backend {
 	enum err_code (*take)(struct queue *queue, int64_t lease_ms,
 	    struct queue_look *look_out, struct job *job_out);
 	enum err_code (*renew)(
-	    struct queue *queue, const struct job *job, int64_t lease_ms);
+	    struct queue *queue, struct job *job, int64_t lease_ms);
 	enum err_code (*finish)(struct queue *queue, const struct job *job);
 	enum err_code (*retry)(
 	    struct queue *queue, const struct job *job, int64_t run_at);
@@ -58,9 +59,11 @@ struct queue_backend {
 struct queue {
 	const struct queue_backend *backend;
 	struct waiters *waiters;
+	const char *const *functions; /* of queue_serve; NULL = all */
 };
 
 extern const struct queue_backend queue_sqlite_backend;
+extern const struct queue_backend queue_redis_backend;
 
 /* Dead letters kept; older ones are deleted. */
 #define QUEUE_DEAD_MAX 10000

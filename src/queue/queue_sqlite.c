@@ -217,6 +217,7 @@ first_due(sqlite3 *db, struct call *c, const char *brand, int64_t now)
 		str_copy(job->brand_id, sizeof(job->brand_id), brand);
 		job->function = sqlite_text(s, 1);
 		job->kwargs = sqlite_text(s, 2);
+		job->args = mem_strdup("[]");
 		job->attempt = sqlite3_column_int64(s, 3) + 1;
 		ident_new("jb", job->token);
 	}
@@ -338,7 +339,7 @@ renew(sqlite3 *db, void *arg)
 }
 
 static enum err_code
-queue_sqlite_renew(struct queue *queue, const struct job *job, int64_t lease_ms)
+queue_sqlite_renew(struct queue *queue, struct job *job, int64_t lease_ms)
 {
 	struct call c = { .held = job, .lease_ms = lease_ms };
 

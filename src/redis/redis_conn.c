@@ -350,7 +350,7 @@ redis__conn_close(struct redis_conn *conn)
 	fiber_shield();
 	while (conn->connector != NULL) {
 		fiber_cancel(conn->connector);
-		fiber_sleep(1);
+		fiber_cond_wait(&conn->changed, 0);
 	}
 	fiber_unshield();
 	drop(conn, "the client is closed");

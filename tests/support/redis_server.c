@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "fiber_group.h"
+#include "redis/redis.h"
 
 #define START_MS 5000
 
@@ -151,4 +152,45 @@ redis_server_configure(const struct redis_server *server)
 	config_override(CFG_REDIS_HOST, "127.0.0.1");
 	config_override(CFG_REDIS_PORT, port);
 	config_override(CFG_REDIS_PASSWORD, server->password);
+}
+
+static struct redis *
+client(const struct redis_server *server)
+{
+	const struct redis_options options = { .host = "127.0.0.1",
+		.port = server->port,
+		.password = server->password };
+	struct redis *redis;
+
+	if (redis_open(&options, &redis) != OK)
+		panic("%s", err_message());
+	return redis;
+}
+
+void
+redis_server_pass_time(const struct redis_server *server, int64_t ms)
+{
+	static struct redis_script script = {
+		.text = "for _, key in ipairs(redis.call('KEYS', '*')) do\n"
+			"  local ttl = redis.call('PTTL', key)\n"
+			"  if ttl >= 0 then\n"
+			"    redis.call('PEXPIRE', key, ttl - ARGV[1])\n"
+			"  end\n"
+			"end\n"
+	};
+	struct redis *redis = client(server);
+
+	if (redis_eval(redis, &script, 0, NULL, 0, "i", ms) != OK)
+		panic("%s", err_message());
+	redis_close(redis);
+}
+
+void
+redis_server_flush(const struct redis_server *server)
+{
+	struct redis *redis = client(server);
+
+	if (redis_call(redis, 0, NULL, "t", "FLUSHALL") != OK)
+		panic("%s", err_message());
+	redis_close(redis);
 }

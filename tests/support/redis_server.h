@@ -3,6 +3,7 @@
 #define XIN_SUPPORT_REDIS_SERVER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * A real redis-server for a test: on a free loopback port, in a folder of its
@@ -23,6 +24,11 @@ void redis_server_restart(struct redis_server *server);
 /* SIGSTOP: a server that is there and says nothing; and SIGCONT. */
 void redis_server_freeze(struct redis_server *server, bool frozen);
 void redis_server_stop(struct redis_server *server);
+
+/* From a fiber: everything in Redis that expires is older by `ms`; for tests
+ * that move a replaced clock. And an empty Redis. */
+void redis_server_pass_time(const struct redis_server *server, int64_t ms);
+void redis_server_flush(const struct redis_server *server);
 
 /* INGEST_REDIS_* point to it. */
 void redis_server_configure(const struct redis_server *server);
