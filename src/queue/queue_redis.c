@@ -374,6 +374,7 @@ const struct queue_backend queue_redis_backend = {
 	.scheme = "redis:",
 	.open = queue_redis_open,
 	.close = queue_redis_close,
+	.checkup = queue_redis__checkup,
 	.put = queue_redis_put,
 	.take = queue_redis_take,
 	.renew = queue_redis__renew,

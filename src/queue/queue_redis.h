@@ -70,6 +70,8 @@ enum err_code queue_redis__position(
     struct queue *queue, const char *id, int64_t *position_out);
 enum err_code queue_redis__depth(
     struct queue *queue, struct queue_depth *depth_out);
+enum err_code queue_redis__checkup(
+    struct queue *queue, struct checkup *checkup);
 enum err_code queue_redis__dead(
     struct queue *queue, int limit, json_t **items_out);
 

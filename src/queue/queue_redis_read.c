@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The shared queue: questions that change nothing, and the health text. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/checkup.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -177,4 +179,73 @@ queue_redis__health(struct queue_redis *q)
 	    (long long)q->retried, (long long)q->ongoing);
 	redis_eval(q->redis, &health_script, 0, NULL, 2, "ttit", q->health_key,
 	    q->name, HEALTH_TTL_MS, text);
+}
+
+/* ---- checkup ---- */
+
+/* A field of INFO, "?" when it is absent. */
+static void
+info_field(const char *info, const char *name, char *out, size_t size)
+{
+	const char *at = strstr(info, name);
+
+	snprintf(out, size, "?");
+	if (at != NULL && at[strlen(name)] == ':') {
+		at += strlen(name) + 1;
+		snprintf(out, size, "%.*s", (int)strcspn(at, "\r\n"), at);
+	}
+}
+
+static enum err_code
+server_skew(struct queue_redis *q, int64_t *skew_ms_out)
+{
+	struct redis_reply *reply;
+
+	TRY(redis_call(q->redis, 0, &reply, "t", "TIME"));
+	*skew_ms_out = redis_int(redis_at(reply, 0), 0) * 1000 +
+		       redis_int(redis_at(reply, 1), 0) / 1000 -
+		       (int64_t)clock_wall_ms();
+	redis_reply_free(reply);
+	return OK;
+}
+
+enum err_code
+queue_redis__checkup(struct queue *queue, struct checkup *checkup)
+{
+	struct queue_redis *q = queue_redis__of(queue);
+	char version[32], policy[32], aof[8];
+	struct redis_reply *reply;
+	const char *info;
+	int64_t skew_ms;
+
+	TRY(server_skew(q, &skew_ms));
+	TRY(redis_call(q->redis, 0, &reply, "t", "INFO"));
+	info = redis_str(reply, NULL);
+	info = info != NULL ? info : "";
+	info_field(info, "redis_version", version, sizeof(version));
+	info_field(info, "maxmemory_policy", policy, sizeof(policy));
+	info_field(info, "aof_enabled", aof, sizeof(aof));
+	redis_reply_free(reply);
+	snprintf(checkup->facts, sizeof(checkup->facts),
+	    "%.80s (%s), queue %.60s in %s, clock %+lld s",
+	    redis_name(q->redis), version, q->name,
+	    q->format == QUEUE_ARQ_JSON ? "json" : "pickle",
+	    (long long)skew_ms / 1000);
+	if (strncmp(policy, "allkeys", 7) == 0 ||
+	    strncmp(policy, "volatile", 8) == 0)
+		snprintf(checkup->advice, sizeof(checkup->advice),
+		    "maxmemory-policy is %s: when memory is short Redis throws "
+		    "jobs away; set noeviction",
+		    policy);
+	else if (llabs(skew_ms) > CHECKUP_SKEW_MS)
+		snprintf(checkup->advice, sizeof(checkup->advice),
+		    "the clock of Redis differs by %lld s: jobs of Python "
+		    "producers start that much too late or too early; set the "
+		    "clock",
+		    llabs(skew_ms) / 1000);
+	else if (strcmp(aof, "0") == 0)
+		snprintf(checkup->advice, sizeof(checkup->advice),
+		    "appendonly is off: a restart of Redis forgets jobs until "
+		    "the reaper puts them again; set appendonly yes");
+	return OK;
 }

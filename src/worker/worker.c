@@ -30,6 +30,8 @@
 #define TAKE_MS 1000
 #define REAP_MS 1000
 
+static const char *const functions[] = { "ingest_source", NULL };
+
 static struct product *product;
 static atomic_bool stopping;
 static atomic_int running; /* fibers of the worker */
@@ -45,6 +47,19 @@ struct work {
 	bool ended; /* the ingestion */
 	bool beat_ended;
 };
+
+/* A client of the queue asked to end the job (Python's Job.abort). The row is
+ * the truth: unless it is cancelled too, the reaper queues it again. */
+static void
+abort_document(const struct job *job, const struct work *work)
+{
+	enum err_code rc =
+	    store_source_cancel(product->store, job->brand_id, work->source_id);
+
+	if (rc != OK && rc != ERR_CONFLICT && rc != ERR_NOT_FOUND)
+		log_warn("job.not_aborted", kv_str("job_id", job->id),
+		    kv_str("error", err_message()));
+}
 
 /* Renew both leases at a third of their time; when one is lost, or the
  * document was cancelled, the ingestion is cancelled. */
@@ -63,6 +78,8 @@ heartbeat_run(void *arg)
 		if (rc != ERR_DEADLINE && rc != OK)
 			break;
 		rc = queue_renew(product->queue, work->job, lease_ms);
+		if (rc == ERR_CANCELLED && work->job->aborted)
+			abort_document(work->job, work);
 		if (rc == OK)
 			rc = store_source_renew(product->store, work->source_id,
 			    work->owner, lease_ms);
@@ -94,12 +111,22 @@ read_job(const struct job *job, struct work *work)
 	struct task *task = task_self();
 	const char *id, *correlation, *trace;
 
-	if (strcmp(job->function, "ingest_source") != 0)
+	if (strcmp(job->function, functions[0]) != 0)
 		return err_set(
 		    ERR_INVALID, "unknown function \"%.64s\"", job->function);
+	if (strcmp(job->args, "[]") != 0)
+		return err_set(ERR_INVALID,
+		    "%s wants keyword arguments alone: source_id, brand_id, "
+		    "version",
+		    functions[0]);
+	if (job->brand_id[0] == '\0')
+		return err_set(
+		    ERR_INVALID, "brand_id is missing or is no brand's name");
 	TRY(json_parse(job->kwargs, strlen(job->kwargs), &kwargs));
 	TRY(json_field_str(kwargs, "source_id", true, IDENT_SIZE - 1, &id));
 	TRY(json_field_int(kwargs, "version", 1, INT64_MAX, 0, &work->version));
+	if (work->version == 0)
+		return err_set(ERR_INVALID, "version is missing");
 	correlation = json_str(kwargs, "correlation_id");
 	trace = json_str(kwargs, "traceparent");
 	str_copy(work->source_id, sizeof(work->source_id), id);
@@ -140,6 +167,12 @@ work_on(struct job *job)
 		str_copy(result.reason, sizeof(result.reason), err_message());
 		log_warn("job.unreadable", kv_str("job_id", job->id),
 		    kv_str("error", result.reason));
+		settle(job, &result);
+		return;
+	}
+	if (job->aborted) { /* before it began */
+		abort_document(job, &work);
+		result.outcome = INGEST_ENDED;
 		settle(job, &result);
 		return;
 	}
@@ -289,6 +322,7 @@ worker_start(struct product *with)
 	unsigned jobs = (unsigned)config_int(CFG_WORKER_JOBS);
 
 	product = with;
+	queue_serve(product->queue, functions);
 	atomic_store(&stopping, false);
 	show_depth();
 	for (unsigned i = 0; i < jobs; i++)
