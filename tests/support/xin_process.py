@@ -27,7 +27,7 @@ class Xin:
         self.url = None
         self.logs = []
 
-    def start(self, wait=30, **settings):
+    def start(self, wait=30, prefix=(), **settings):
         environment = {
             name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
         }
@@ -45,7 +45,7 @@ class Xin:
         self.url = None
         with open(self.home / "stderr", "a") as stderr:
             self.process = subprocess.Popen(
-                [str(BINARY), "serve"], env=environment, cwd=self.home, text=True,
+                [*prefix, str(BINARY), "serve"], env=environment, cwd=self.home, text=True,
                 stdout=subprocess.PIPE, stderr=stderr)
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         until = time.monotonic() + wait
