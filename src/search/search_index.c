@@ -14,8 +14,8 @@
 #include "base/str.h"
 #include "search/search_index_internal.h"
 
-#define DEAD_MAX  1024 /* swept out when over this and a quarter of all */
-#define ARENA_MAX (SIZE_MAX / 2)
+#define DEAD_MAX 1024 /* swept out when over this and a quarter of all */
+#define BATCH    32   /* words of a chunk whose terms are fetched together */
 
 static uint32_t
 hash_of(const char *text, size_t len)
@@ -30,10 +30,7 @@ hash_of(const char *text, size_t len)
 struct search_index *
 search_index_new(void)
 {
-	struct search_index *index = mem_zero(sizeof(*index));
-
-	arena_init(&index->names, ARENA_MAX);
-	return index;
+	return mem_zero(sizeof(struct search_index));
 }
 
 static void
@@ -54,14 +51,13 @@ search_index_free(struct search_index *index)
 	mem_free(index->norms);
 	mem_free(index->sources);
 	mem_free(index->source_places);
-	arena_done(&index->names);
 	mem_free(index);
 }
 
 size_t
 search_index_bytes(const struct search_index *index)
 {
-	return sizeof(*index) + index->posting_bytes + index->names.used +
+	return sizeof(*index) + index->posting_bytes +
 	       index->term_cap * sizeof(*index->terms) +
 	       index->doc_cap * (sizeof(*index->docs) + sizeof(double)) +
 	       index->source_cap * (sizeof(*index->sources) + 8);
@@ -81,9 +77,9 @@ term_place(struct index_term *terms, size_t cap, const char *name, size_t len,
 {
 	size_t i = hash & (cap - 1);
 
-	while (terms[i].name != NULL &&
+	while (terms[i].data != NULL &&
 	       (terms[i].hash != hash || terms[i].name_len != len ||
-		   memcmp(terms[i].name, name, len) != 0))
+		   memcmp(terms[i].data, name, len) != 0))
 		i = (i + 1) & (cap - 1);
 	return &terms[i];
 }
@@ -95,10 +91,13 @@ resize_terms(struct search_index *index, size_t cap)
 
 	for (size_t i = 0; i < index->term_cap; i++) {
 		struct index_term *old = &index->terms[i];
+		size_t at = old->hash & (cap - 1);
 
-		if (old->name != NULL)
-			*term_place(terms, cap, old->name, old->name_len,
-			    old->hash) = *old;
+		if (old->data == NULL)
+			continue;
+		while (terms[at].data != NULL)
+			at = (at + 1) & (cap - 1);
+		terms[at] = *old;
 	}
 	mem_free(index->terms);
 	index->terms = terms;
@@ -115,25 +114,33 @@ search__index_term(const struct search_index *index, const char *name)
 		return NULL;
 	term = term_place(
 	    index->terms, index->term_cap, name, len, hash_of(name, len));
-	return term->name != NULL ? term : NULL;
+	return term->data != NULL ? term : NULL;
+}
+
+/* The term's data with room for one posting more. */
+static void
+make_room(struct search_index *index, struct index_term *term)
+{
+	uint32_t cap = term->len + term->len / 2 + INDEX_POSTING_MAX;
+
+	term->data = mem_resize(term->data, cap);
+	index->posting_bytes += cap - term->cap;
+	term->cap = cap;
 }
 
 static struct index_term *
-make_term(struct search_index *index, const char *name, size_t len)
+make_term(
+    struct search_index *index, const char *name, size_t len, uint32_t hash)
 {
-	uint32_t hash = hash_of(name, len);
-	struct index_term *term;
+	struct index_term *term =
+	    term_place(index->terms, index->term_cap, name, len, hash);
 
-	if (index->term_count * 2 >= index->term_cap)
-		resize_terms(
-		    index, index->term_cap == 0 ? 1024 : index->term_cap * 2);
-	term = term_place(index->terms, index->term_cap, name, len, hash);
-	if (term->name == NULL) {
-		*term = (struct index_term){
-			.name = arena_strndup(&index->names, name, len),
+	if (term->data == NULL) {
+		*term = (struct index_term){ .hash = hash,
 			.name_len = (uint32_t)len,
-			.hash = hash,
-		};
+			.len = (uint32_t)len };
+		make_room(index, term);
+		memcpy(term->data, name, len);
 		index->term_count++;
 	}
 	return term;
@@ -165,13 +172,8 @@ static void
 add_posting(struct search_index *index, struct index_term *term, uint32_t doc,
     uint32_t count)
 {
-	if (term->cap - term->len < INDEX_POSTING_MAX) {
-		uint32_t cap = term->len + term->len / 2 + INDEX_POSTING_MAX;
-
-		term->data = mem_resize(term->data, cap);
-		index->posting_bytes += cap - term->cap;
-		term->cap = cap;
-	}
+	if (term->cap - term->len < INDEX_POSTING_MAX)
+		make_room(index, term);
 	term->len = (uint32_t)(put_posting(term->data + term->len,
 				   doc - term->last, count) -
 			       term->data);
@@ -290,27 +292,76 @@ append_doc(struct search_index *index, const char *source_id, int64_t chunk,
 	return index->doc_count++;
 }
 
+struct word {
+	const char *name;
+	uint32_t len, hash, count;
+};
+
+/* Up to BATCH words; ERR_IO when the bytes are damaged. */
+static enum err_code
+unpack(const uint8_t **at, const uint8_t *end, struct word *words,
+    size_t *count_out)
+{
+	size_t n = 0;
+
+	for (; n < BATCH && *at < end; n++) {
+		size_t len = *(*at)++;
+		uint64_t count = 0;
+
+		/* The count's last byte has no high bit: look before. */
+		if ((size_t)(end - *at) <= len || (end[-1] & 0x80) != 0)
+			return err_set(
+			    ERR_IO, "the words of a chunk are damaged");
+		words[n].name = (const char *)*at;
+		words[n].len = (uint32_t)len;
+		words[n].hash = hash_of(words[n].name, len);
+		*at = search__varint(*at + len, &count);
+		words[n].count = (uint32_t)count;
+	}
+	*count_out = n;
+	return OK;
+}
+
+/* Most of the time goes into waiting for memory: ask for all of a batch before
+ * the first is needed. */
+static void
+fetch(const struct search_index *index, const struct word *words, size_t count)
+{
+	size_t mask = index->term_cap - 1;
+
+	for (size_t i = 0; i < count; i++)
+		__builtin_prefetch(&index->terms[words[i].hash & mask]);
+	for (size_t i = 0; i < count; i++) {
+		const struct index_term *term =
+		    &index->terms[words[i].hash & mask];
+
+		__builtin_prefetch(term->data);
+		__builtin_prefetch(term->data + term->len);
+	}
+}
+
 enum err_code
 search_index_add(struct search_index *index, const char *source_id,
     int64_t chunk, int64_t number, const void *packed, size_t len)
 {
 	const uint8_t *at = packed, *end = at + len;
 	uint32_t doc = append_doc(index, source_id, chunk, number);
+	struct word words[BATCH];
+	size_t count;
 
 	while (at < end) {
-		size_t name_len = *at++;
-		const char *name = (const char *)at;
-		uint64_t count = 0;
-
-		/* The count's last byte has no high bit: look before. */
-		if ((size_t)(end - at) <= name_len || (end[-1] & 0x80) != 0)
-			return err_set(ERR_IO,
-			    "the words of chunk %lld are damaged",
-			    (long long)chunk);
-		at = search__varint(at + name_len, &count);
-		add_posting(index, make_term(index, name, name_len), doc,
-		    (uint32_t)count);
-		index->docs[doc].length += (uint32_t)count;
+		TRY(unpack(&at, end, words, &count));
+		if ((index->term_count + BATCH) * 2 >= index->term_cap)
+			resize_terms(index,
+			    index->term_cap == 0 ? 1024 : index->term_cap * 2);
+		fetch(index, words, count);
+		for (size_t i = 0; i < count; i++) {
+			add_posting(index,
+			    make_term(index, words[i].name, words[i].len,
+				words[i].hash),
+			    doc, words[i].count);
+			index->docs[doc].length += words[i].count;
+		}
 	}
 	index->tokens += index->docs[doc].length;
 	return OK;
@@ -362,7 +413,7 @@ static void
 move_postings(struct index_term *term, const uint32_t *to)
 {
 	struct index_cursor cursor = search__index_cursor(term);
-	uint8_t *out = term->data;
+	uint8_t *out = term->data + term->name_len;
 
 	term->count = 0;
 	term->last = 0;
@@ -382,29 +433,22 @@ static void
 sweep(struct search_index *index)
 {
 	uint32_t *to = move_docs(index);
-	struct arena names;
 
-	arena_init(&names, ARENA_MAX);
 	move_sources(index, to);
 	for (size_t i = 0; i < index->term_cap; i++) {
 		struct index_term *term = &index->terms[i];
 
-		if (term->name == NULL)
+		if (term->data == NULL)
 			continue;
 		move_postings(term, to);
-		if (term->count > 0) {
-			term->name =
-			    arena_strndup(&names, term->name, term->name_len);
+		if (term->count > 0)
 			continue;
-		}
 		index->posting_bytes -= term->cap;
 		index->term_count--;
 		mem_free(term->data);
 		*term = (struct index_term){ 0 };
 	}
-	arena_done(&index->names);
-	index->names = names;
-	resize_terms(index, index->term_cap);
+	resize_terms(index, index->term_cap); /* holes break the chains */
 	index->dead = 0;
 	mem_free(to);
 }

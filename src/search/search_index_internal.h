@@ -21,11 +21,12 @@ struct index_source {
 	uint32_t first, count;
 };
 
+/* `data` begins with the term's bytes, its postings follow: one place in memory
+ * less to wait for. NULL: a free slot. */
 struct index_term {
-	const char *name; /* NULL: a free slot */
 	uint8_t *data;
 	uint32_t hash, name_len;
-	uint32_t len, cap;
+	uint32_t len, cap;    /* of data */
 	uint32_t count, last; /* postings, with dead ones; the last chunk */
 };
 
@@ -41,7 +42,6 @@ struct search_index {
 	struct index_term *terms; /* open addressing, power of two */
 	size_t term_count, term_cap;
 	size_t posting_bytes;
-	struct arena names;
 };
 
 /* Walks the postings of a term, dead ones too. */
@@ -64,8 +64,10 @@ search__varint(const uint8_t *at, uint64_t *value_out)
 static inline struct index_cursor
 search__index_cursor(const struct index_term *term)
 {
-	return (
-	    struct index_cursor){ term->data, term->data + term->len, 0, 0 };
+	struct index_cursor cursor = { .at = term->data + term->name_len,
+		.end = term->data + term->len };
+
+	return cursor;
 }
 
 static inline bool

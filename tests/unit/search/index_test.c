@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inverted index in memory: against BM25 added up the simple way. */
+#include "fiber_group.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "search/search_index.h"
+
+#define SOURCES 40
+#define EACH    100 /* chunks of a source, at most */
+#define WORDS   30
+
+/* The same chunks twice: in the index, and as plain counts. */
+struct plain {
+	unsigned counts[WORDS];
+	double length;
+	bool live;
+};
+
+struct model {
+	struct search_index *index;
+	struct plain chunks[SOURCES][EACH];
+	unsigned seed;
+};
+
+static unsigned
+roll(struct model *m, unsigned below)
+{
+	m->seed = m->seed * 1103515245 + 12345;
+	return (m->seed >> 16) % below;
+}
+
+static int
+set_up(void **state)
+{
+	struct model *m = mem_zero(sizeof(*m));
+
+	m->index = search_index_new();
+	m->seed = 7;
+	*state = m;
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	struct model *m = *state;
+
+	search_index_free(m->index);
+	mem_free(m);
+	return 0;
+}
+
+static void
+word_name(unsigned word, char out[8])
+{
+	snprintf(out, 8, "w%u", word);
+}
+
+/* Names so that their order is not the order of numbers. */
+static void
+source_name(unsigned source, char out[IDENT_SIZE])
+{
+	snprintf(out, IDENT_SIZE, "kn_%02u", source * 17 % SOURCES);
+}
+
+static int64_t
+chunk_name(unsigned source, unsigned number)
+{
+	return 1 + source * EACH + number;
+}
+
+static void
+add_chunk(struct model *m, unsigned source, unsigned number)
+{
+	struct plain *plain = &m->chunks[source][number];
+	struct search_word items[WORDS];
+	struct search_words words = { .items = items };
+	char names[WORDS][8], id[IDENT_SIZE];
+	struct buf packed = { 0 };
+
+	*plain = (struct plain){ .live = true };
+	for (unsigned w = 0; w < WORDS; w++) {
+		if (roll(m, WORDS) < w)
+			continue;
+		plain->counts[w] = 1 + roll(m, w == 3 ? 1000 : 5);
+		plain->length += plain->counts[w];
+		word_name(w, names[w]);
+		items[words.count++] = (struct search_word){
+			.token = names[w],
+			.len = strlen(names[w]),
+			.count = plain->counts[w],
+		};
+	}
+	source_name(source, id);
+	search_index_pack(&words, &packed);
+	assert_int_equal(
+	    search_index_add(m->index, id, chunk_name(source, number), number,
+		packed.data, packed.len),
+	    OK);
+	buf_done(&packed);
+}
+
+static void
+empty_source(struct model *m, unsigned source)
+{
+	char id[IDENT_SIZE];
+
+	source_name(source, id);
+	search_index_empty_source(m->index, id);
+	for (unsigned n = 0; n < EACH; n++)
+		m->chunks[source][n].live = false;
+}
+
+static void
+fill_source(struct model *m, unsigned source, unsigned count)
+{
+	empty_source(m, source);
+	for (unsigned n = 0; n < count; n++)
+		add_chunk(m, source, n);
+}
+
+struct totals {
+	double chunks, tokens, with[WORDS];
+};
+
+static struct totals
+totals_of(const struct model *m)
+{
+	struct totals totals = { 0 };
+	const struct plain *all = &m->chunks[0][0];
+
+	for (size_t i = 0; i < (size_t)SOURCES * EACH; i++) {
+		if (!all[i].live)
+			continue;
+		totals.chunks++;
+		totals.tokens += all[i].length;
+		for (unsigned w = 0; w < WORDS; w++)
+			totals.with[w] += all[i].counts[w] > 0;
+	}
+	return totals;
+}
+
+struct expected {
+	double score;
+	int64_t chunk;
+	char order[IDENT_SIZE + 8]; /* source id, number */
+};
+
+static int
+by_rank(const void *a, const void *b)
+{
+	const struct expected *x = a, *y = b;
+
+	if (x->score != y->score)
+		return x->score > y->score ? -1 : 1;
+	return strcmp(x->order, y->order);
+}
+
+static size_t
+expect_all(const struct model *m, const unsigned *asked, size_t count,
+    struct expected *out)
+{
+	struct totals totals = totals_of(m);
+	double mean = totals.tokens / totals.chunks;
+	size_t found = 0;
+
+	for (unsigned s = 0; s < SOURCES; s++) {
+		for (unsigned n = 0; n < EACH; n++) {
+			const struct plain *plain = &m->chunks[s][n];
+			struct expected *e = &out[found];
+			char id[IDENT_SIZE];
+
+			*e = (struct expected){ .chunk = chunk_name(s, n) };
+			for (size_t i = 0; i < count && plain->live; i++)
+				e->score +=
+				    search_lucene_idf(
+					totals.chunks, totals.with[asked[i]]) *
+				    search_lucene_tf(plain->counts[asked[i]],
+					plain->length, mean);
+			source_name(s, id);
+			snprintf(e->order, sizeof(e->order), "%s %03u", id, n);
+			found += e->score > 0;
+		}
+	}
+	qsort(out, found, sizeof(*out), by_rank);
+	return found;
+}
+
+/* Every chunk, its place and the bits of its score. */
+static void
+compare(struct model *m)
+{
+	static struct expected expected[SOURCES * EACH + 1];
+	unsigned asked[] = { 29, 3, 11, 25 };
+	const char *terms[] = { "w29", "w3", "w11", "w25" };
+	double idf[4];
+	struct totals totals = totals_of(m);
+	size_t count;
+
+	search_index_settle(m->index);
+	assert_int_equal(search_index_chunks(m->index), (size_t)totals.chunks);
+	search_index_idf(m->index, terms, 4, idf);
+	for (size_t i = 0; i < 4; i++)
+		assert_true(idf[i] == search_lucene_idf(totals.chunks,
+					  totals.with[asked[i]]));
+	for (size_t n = 1; n <= 4; n++) {
+		struct search_ranking *ranking =
+		    search_index_rank(m->index, terms, n);
+		struct search_ranked ranked;
+
+		count = expect_all(m, asked, n, expected);
+		for (size_t i = 0; i < count; i++) {
+			assert_true(search_ranking_next(ranking, &ranked));
+			assert_true(ranked.score == expected[i].score);
+			assert_int_equal(ranked.chunk, expected[i].chunk);
+			assert_true(
+			    ranked.coverage > 0 && ranked.coverage < 1.0001);
+		}
+		assert_false(search_ranking_next(ranking, &ranked));
+		search_ranking_free(ranking);
+	}
+}
+
+static void
+an_index_gives_the_scores_of_the_formula(void **state)
+{
+	struct model *m = *state;
+
+	for (unsigned s = 0; s < SOURCES; s++)
+		fill_source(m, s, roll(m, EACH));
+	compare(m);
+}
+
+static void
+sources_come_and_go_and_the_scores_stay_right(void **state)
+{
+	struct model *m = *state;
+	size_t least = SIZE_MAX, most = 0;
+
+	for (int round = 0; round < 60; round++) {
+		size_t bytes;
+
+		for (int i = 0; i < 5; i++) {
+			unsigned source = roll(m, SOURCES);
+
+			if (roll(m, 3) == 0)
+				empty_source(m, source);
+			else
+				fill_source(m, source, roll(m, EACH));
+		}
+		compare(m);
+		if (round < 30)
+			continue;
+		bytes = search_index_bytes(m->index);
+		least = bytes < least ? bytes : least;
+		most = bytes > most ? bytes : most;
+	}
+	/* The dead are swept out, not kept. */
+	assert_true(most < least * 2);
+	for (unsigned s = 0; s < SOURCES; s++)
+		empty_source(m, s);
+	search_index_settle(m->index);
+	assert_int_equal(search_index_chunks(m->index), 0);
+}
+
+static void
+an_empty_index_finds_nothing(void **state)
+{
+	struct model *m = *state;
+	const char *terms[] = { "w1" };
+	struct search_ranked ranked;
+	struct search_ranking *ranking;
+	double idf;
+
+	search_index_settle(m->index);
+	search_index_empty_source(m->index, "kn_none");
+	ranking = search_index_rank(m->index, terms, 1);
+	assert_false(search_ranking_next(ranking, &ranked));
+	search_ranking_free(ranking);
+	search_index_idf(m->index, terms, 1, &idf);
+	assert_true(idf == log(2));
+}
+
+static void
+damaged_words_are_an_error(void **state)
+{
+	static const struct {
+		const char *packed;
+		size_t len;
+	} damaged[] = {
+		{ "\x05word", 5 },     /* cut inside the token */
+		{ "\x04word", 5 },     /* no count */
+		{ "\x04word\x81", 6 }, /* the count goes on */
+		{ "\x01"
+		  "a\x01\x09",
+		    4 },
+	};
+	struct model *m = *state;
+
+	for (size_t i = 0; i < sizeof(damaged) / sizeof(*damaged); i++)
+		assert_int_equal(search_index_add(m->index, "kn_x", 1, 0,
+				     damaged[i].packed, damaged[i].len),
+		    ERR_IO);
+}
+
+static void
+words_of_a_chunk_are_counted_by_where_they_stand(void **state)
+{
+	struct chunk chunk = { .text = "Alpha beta alpha",
+		.len = 16,
+		.heading = "Gamma > Alpha" };
+	struct search_words words;
+
+	(void)state;
+	search_words_of("Beta, delta", &chunk, &words);
+	assert_int_equal(words.count, 4);
+	assert_int_equal(words.length, 9);
+	assert_string_equal(words.items[0].token, "alpha");
+	assert_int_equal(words.items[0].count, 3);
+	assert_string_equal(words.items[1].token, "beta");
+	assert_int_equal(words.items[1].count, 3);
+	assert_string_equal(words.items[2].token, "delta");
+	assert_int_equal(words.items[2].count, 2);
+	assert_string_equal(words.items[3].token, "gamma");
+	assert_int_equal(words.items[3].len, 5);
+	search_words_done(&words);
+	chunk = (struct chunk){ .text = "", .len = 0 };
+	search_words_of(NULL, &chunk, &words);
+	assert_int_equal(words.count, 0);
+	search_words_done(&words);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int
+main(void)
+{
+	const struct CMUnitTest index_tests[] = {
+		T(an_index_gives_the_scores_of_the_formula),
+		T(sources_come_and_go_and_the_scores_stay_right),
+		T(an_empty_index_finds_nothing),
+		T(damaged_words_are_an_error),
+		T(words_of_a_chunk_are_counted_by_where_they_stand),
+	};
+
+	return cmocka_run_group_tests(index_tests, NULL, NULL);
+}
