@@ -28,6 +28,7 @@ postgres_add(
 	must(batch->statements < POSTGRES_STATEMENTS_MAX);
 	batch->statements++;
 	s->sql = sql;
+	s->result = NULL;
 	s->first = batch->values;
 	va_start(ap, types);
 	for (const char *t = types; *t != '\0'; t++) {

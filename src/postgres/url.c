@@ -94,22 +94,65 @@ attempt_ms(const struct postgres *postgres)
 	return seconds > 60 ? 60000 : seconds * 1000;
 }
 
-/* libpq's sentence would quote the URL, and so the password. */
+/* An @ or / of a password that was not written as %XX shifts the parts: a piece
+ * of the password would stand where the host does, and be named in errors. */
+static bool
+well_formed(const char *url)
+{
+	const char *start = strstr(url, "://");
+	const char *at, *slash;
+
+	if (start == NULL)
+		return false;
+	start += 3;
+	at = strchr(start, '@');
+	if (at == NULL)
+		return true;
+	slash = memchr(start, '/', (size_t)(at - start));
+	if (slash != NULL) /* then it stands in a parameter */
+		return memchr(slash, '?', (size_t)(at - slash)) != NULL;
+	return memchr(at + 1, '@', strcspn(at + 1, "?")) == NULL;
+}
+
+/* Neither our sentence nor libpq's may quote the URL: it has the password. */
+static enum err_code
+unreadable(void)
+{
+	return err_set(ERR_CONFIG,
+	    "the store's URL cannot be read: want "
+	    "postgresql://user:password@host:5432/database?sslmode=..., "
+	    "special characters of the password as %%XX (@ is %%40, / is "
+	    "%%2F)");
+}
+
+static bool
+ports_are_numbers(const struct postgres *postgres)
+{
+	uint64_t port;
+
+	for (unsigned i = 0; i < postgres->host_count; i++)
+		if (postgres->hosts[i].port != NULL &&
+		    (!str_to_u64(postgres->hosts[i].port, &port) || port == 0 ||
+			port > 65535))
+			return false;
+	return true;
+}
+
 enum err_code
 postgres__url(struct postgres *postgres, const char *url)
 {
 	char *why = NULL;
 
+	if (!well_formed(url))
+		return unreadable();
 	postgres->options = PQconninfoParse(url, &why);
 	if (why != NULL)
 		PQfreemem(why);
 	if (postgres->options == NULL)
-		return err_set(ERR_CONFIG,
-		    "the store's URL cannot be read: want "
-		    "postgresql://user:password@host:5432/database?sslmode=..."
-		    ", special characters of the password as %%XX");
+		return unreadable();
 	postgres->attempt_ms = attempt_ms(postgres);
-	return split_hosts(postgres);
+	TRY(split_hosts(postgres));
+	return ports_are_numbers(postgres) ? OK : unreadable();
 }
 
 void

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/mem.h"
 
 static FILE *to, *from;
 static pid_t helper;
@@ -78,6 +79,16 @@ void
 postgres_server_stop(void)
 {
 	say("stop");
+}
+
+char *
+postgres_server_fresh(void)
+{
+	const char *host = strchr(strchr(url, '@'), '?');
+	int login = (int)(strchr(url, '@') - url);
+
+	say("create");
+	return mem_printf("%.*s@/fresh%s", login, url, host);
 }
 
 void

@@ -5,8 +5,9 @@ socket, gone when whoever started it is gone.
 
 As a program (the C and Lua tests):
   postgres_server.py serve          prints the URL, then obeys one word a line:
-                                    kill (SIGKILL), start, stop, and answers "ok";
-                                    the end of its standard input ends all
+                                    kill (SIGKILL), start, stop, create (a new
+                                    database "fresh"), and answers "ok"; the end
+                                    of its standard input ends all
   postgres_server.py run CMD ...    runs CMD with XIN_TEST_POSTGRES_URL set
 Exit status 77: there is no PostgreSQL here; the sentence is on standard output.
 
@@ -153,6 +154,12 @@ class Server:
         self.process = None
         time.sleep(0.1)  # shared memory lets go
 
+    def create(self):
+        """A new, empty database "fresh" in the place of an older one."""
+        for sql in ("DROP DATABASE IF EXISTS fresh", "CREATE DATABASE fresh"):
+            subprocess.run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", self.url, "-c", sql],
+                           check=True, stdout=self.log, stderr=self.log)
+
     def close(self):
         self._end(signal.SIGINT)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -167,7 +174,8 @@ class Server:
 def serve(server):
     print(server.url, flush=True)
     for line in sys.stdin:
-        {"kill": server.kill, "start": server.start, "stop": server.stop}[line.strip()]()
+        {"kill": server.kill, "start": server.start, "stop": server.stop,
+         "create": server.create}[line.strip()]()
         print("ok", flush=True)
 
 
