@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/task.h"
+#include "fiber/fiber.h"
 #include "net/url.h"
 
 /* Qdrant takes 32 MB; a chunk is at most some 100 kB. */
@@ -41,23 +42,33 @@ check_chunk(const struct chunk *chunk, size_t *dimensions)
 	return OK;
 }
 
+struct putting {
+	struct qdrant *qdrant;
+	struct qdrant_place place;
+	size_t dimensions;
+};
+
 static enum err_code
-send_points(struct qdrant *qdrant, struct buf *body)
+send_points(const struct putting *put, struct buf *body)
 {
+	struct qdrant *qdrant = put->qdrant;
+	const char *path = "/points?wait=true";
 	enum err_code rc;
 
 	buf_adds(body, "]}");
-	rc = search__qdrant_call(qdrant, "PUT", "/points?wait=true", body,
-	    deadline_in_ms(QDRANT_WRITE_MS), NULL);
-	if (rc == ERR_NOT_FOUND) /* the next attempt makes it again */
+	rc = search__qdrant_write(qdrant, "PUT", path, body);
+	if (rc == ERR_NOT_FOUND) { /* somebody deleted the collection */
 		search__qdrant_forget(qdrant);
+		rc = search__qdrant_ensure(qdrant, put->dimensions);
+		if (rc == OK)
+			rc = search__qdrant_write(qdrant, "PUT", path, body);
+	}
 	buf_clear(body);
 	return rc;
 }
 
 static enum err_code
-put_points(struct qdrant *qdrant, const struct qdrant_place *place,
-    const struct chunk *chunks, size_t count)
+put_points(const struct putting *put, const struct chunk *chunks, size_t count)
 {
 	enum err_code rc = OK;
 	size_t points = 0;
@@ -66,11 +77,13 @@ put_points(struct qdrant *qdrant, const struct qdrant_place *place,
 	buf_init(&body, 0);
 	for (size_t i = 0; rc == OK && i < count; i++) {
 		buf_adds(&body, points == 0 ? "{\"points\":[" : ",");
-		rc = search__qdrant_point(place, &chunks[i], &body);
+		rc = search__qdrant_point(&put->place, &chunks[i], &body);
 		points++;
+		if (rc == OK)
+			rc = fiber_breathe();
 		if (rc == OK && (i + 1 == count || points == BATCH_POINTS ||
 				    body.len >= BATCH_BYTES)) {
-			rc = send_points(qdrant, &body);
+			rc = send_points(put, &body);
 			points = 0;
 		}
 	}
@@ -85,23 +98,19 @@ qdrant_put(struct search *search, const char *brand, const char *source_id,
 {
 	struct qdrant *qdrant = (struct qdrant *)search;
 	char *metadata = NULL, *source_url = NULL;
-	struct qdrant_place place = { .brand = brand,
-		.source_id = source_id,
-		.title = title != NULL ? title : "",
-		.version = version };
-	size_t dimensions = 0;
+	struct putting put = { .qdrant = qdrant };
 	enum err_code rc;
 
 	for (size_t i = 0; i < count; i++)
-		TRY(check_chunk(&chunks[i], &dimensions));
-	TRY(search__qdrant_ensure(qdrant, dimensions));
+		TRY(check_chunk(&chunks[i], &put.dimensions));
+	TRY(search__qdrant_ensure(qdrant, put.dimensions));
 	rc = search->live.describe(
 	    search->live.arg, brand, source_id, &metadata, &source_url);
 	if (rc != OK && rc != ERR_NOT_FOUND)
 		return rc;
-	place.metadata = metadata;
-	place.source_url = source_url;
-	rc = put_points(qdrant, &place, chunks, count);
+	put.place = (struct qdrant_place){ brand, source_id,
+		title != NULL ? title : "", metadata, source_url, version };
+	rc = put_points(&put, chunks, count);
 	search__qdrant_changed(qdrant, brand);
 	mem_free(metadata);
 	mem_free(source_url);
@@ -128,8 +137,8 @@ qdrant_drop(struct search *search, const char *brand, const char *source_id,
 	    "}}],\"must_not\":[{\"key\":\"version\",\"match\":{"
 	    "\"value\":%lld}}]}}",
 	    (long long)keep);
-	rc = search__qdrant_call(qdrant, "POST", "/points/delete?wait=true",
-	    &body, deadline_in_ms(QDRANT_WRITE_MS), NULL);
+	rc = search__qdrant_write(
+	    qdrant, "POST", "/points/delete?wait=true", &body);
 	buf_done(&body);
 	search__qdrant_changed(qdrant, brand);
 	return rc == ERR_NOT_FOUND ? OK : rc; /* no collection, no chunks */
@@ -145,7 +154,7 @@ qdrant_idf(struct search *search, const char *brand, const char *const *terms,
 	struct qdrant_counts counts = { .with_term =
 					    mem_zero(count * sizeof(double)) };
 	enum err_code rc = search__qdrant_count(qdrant, brand, terms, count,
-	    deadline_in_ms(QDRANT_READ_MS), &counts);
+	    search__qdrant_deadline(QDRANT_READ_MS), &counts);
 
 	if (rc == ERR_NOT_FOUND) /* no collection yet: nothing is found */
 		rc = OK;

@@ -29,9 +29,12 @@
  * frequencies of the brand's live chunks (search_qdrant_count.c), so that a
  * laptop and a cluster rank alike.
  */
-#define QDRANT_READ_MS   10000 /* a whole search, with all its requests */
-#define QDRANT_WRITE_MS  60000 /* one request that writes */
-#define QDRANT_REPLY_MAX ((size_t)64 << 20)
+#define QDRANT_READ_MS  10000 /* a whole search, with all its requests */
+#define QDRANT_WRITE_MS 60000 /* one write, with its tries */
+/* A turn fails soon, a document has time. */
+#define QDRANT_READ_TRIES  3
+#define QDRANT_WRITE_TRIES 6
+#define QDRANT_REPLY_MAX   ((size_t)64 << 20)
 /* Mean length in the stored weights, the one of Qdrant's own BM25. */
 #define QDRANT_MEAN 256.0
 struct qdrant_brand;
@@ -50,15 +53,19 @@ struct qdrant {
 };
 
 /* ---- search_qdrant_http.c ---- */
-/* One request on the collection; `path` stands behind /collections/{name}.
- * Tries again on 429, 5xx and lost connections, as long as the deadline
- * (monotonic ms) allows. *result_out (may be NULL) is the answer's `result`, a
- * new reference. ERR_NOT_FOUND for 404, ERR_CONFLICT for 409, ERR_CONFIG for a
+/* One request on the collection; `path` stands behind /collections/{name}, a
+ * read without a body is a GET, else a POST. Tried again on 429, 5xx and lost
+ * connections. *result_out (may be NULL) is the answer's `result`, a new
+ * reference. ERR_NOT_FOUND for 404, ERR_CONFLICT for 409, ERR_CONFIG for a
  * refused key, ERR_UNAVAILABLE when there is no server, ERR_DEADLINE,
- * ERR_UPSTREAM with the server's sentence for anything else. WAITS. */
-enum err_code search__qdrant_call(struct qdrant *qdrant, const char *method,
-    const char *path, const struct buf *body, uint64_t deadline_ms,
-    json_t **result_out);
+ * ERR_UPSTREAM with the server's sentence for anything else. They WAIT. */
+enum err_code search__qdrant_read(struct qdrant *qdrant, const char *path,
+    const struct buf *body, uint64_t deadline_ms, json_t **result_out);
+enum err_code search__qdrant_write(struct qdrant *qdrant, const char *method,
+    const char *path, const struct buf *body);
+/* In `ms`, but never behind the task's own deadline, so that it holds for
+ * helping fibers as well. */
+uint64_t search__qdrant_deadline(uint64_t ms);
 
 /* ---- search_qdrant_collection.c ---- */
 /* Look once whether the collection is there; *dimensions_out of `dense`. WAITS.

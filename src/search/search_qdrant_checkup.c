@@ -25,7 +25,8 @@ read_version(const struct qdrant *qdrant, char *version, size_t size)
 	json_t *greeting = NULL;
 
 	str_copy(version, size, "?");
-	if (http_call(&call, deadline_in_ms(QDRANT_READ_MS), &reply) == OK) {
+	if (http_call(&call, search__qdrant_deadline(QDRANT_READ_MS), &reply) ==
+	    OK) {
 		if (json_parse(
 			buf_str(&reply.body), reply.body.len, &greeting) == OK)
 			str_copy(version, size,
@@ -44,8 +45,8 @@ search__qdrant_checkup(struct search *search, struct checkup *checkup)
 	char version[32];
 	bool there;
 
-	TRY(search__qdrant_look(
-	    qdrant, deadline_in_ms(QDRANT_READ_MS), &there, &dimensions));
+	TRY(search__qdrant_look(qdrant, search__qdrant_deadline(QDRANT_READ_MS),
+	    &there, &dimensions));
 	read_version(qdrant, version, sizeof(version));
 	snprintf(checkup->facts, sizeof(checkup->facts),
 	    "Qdrant %s at %.80s, collection %.80s %s, %lld dimensions", version,

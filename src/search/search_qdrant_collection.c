@@ -95,7 +95,7 @@ static enum err_code
 read_info(struct qdrant *qdrant, uint64_t deadline_ms, json_t **info_out)
 {
 	enum err_code rc =
-	    search__qdrant_call(qdrant, "GET", "", NULL, deadline_ms, info_out);
+	    search__qdrant_read(qdrant, "", NULL, deadline_ms, info_out);
 
 	if (rc != ERR_NOT_FOUND)
 		return rc;
@@ -140,7 +140,7 @@ add_quantization(struct buf *body)
 /* No graph over all brands (m 0), one for each (payload_m): every search names
  * its brand. No idf modifier: its counts would go over all brands. */
 static enum err_code
-create(struct qdrant *qdrant, size_t dimensions, uint64_t deadline_ms)
+create(struct qdrant *qdrant, size_t dimensions)
 {
 	struct buf body;
 	enum err_code rc = OK;
@@ -158,14 +158,13 @@ create(struct qdrant *qdrant, size_t dimensions, uint64_t deadline_ms)
 	}
 	buf_addc(&body, '}');
 	if (rc == OK)
-		rc = search__qdrant_call(
-		    qdrant, "PUT", "", &body, deadline_ms, NULL);
+		rc = search__qdrant_write(qdrant, "PUT", "", &body);
 	buf_done(&body);
 	return rc == ERR_CONFLICT ? OK : rc; /* another replica was faster */
 }
 
 static enum err_code
-create_indexes(struct qdrant *qdrant, const json_t *info, uint64_t deadline_ms)
+create_indexes(struct qdrant *qdrant, const json_t *info)
 {
 	const json_t *there = json_object_get(info, "payload_schema");
 	enum err_code rc = OK;
@@ -179,8 +178,8 @@ create_indexes(struct qdrant *qdrant, const json_t *info, uint64_t deadline_ms)
 		buf_init(&body, 0);
 		buf_addf(&body, "{\"field_name\":\"%s\",\"field_schema\":%s}",
 		    indexes[i].field, indexes[i].schema);
-		rc = search__qdrant_call(qdrant, "PUT", "/index?wait=true",
-		    &body, deadline_ms, NULL);
+		rc = search__qdrant_write(
+		    qdrant, "PUT", "/index?wait=true", &body);
 		buf_done(&body);
 	}
 	return rc;
@@ -190,7 +189,7 @@ enum err_code
 search__qdrant_ensure(struct qdrant *qdrant, size_t dimensions)
 {
 	json_auto json_t *info = NULL;
-	uint64_t deadline = deadline_in_ms(QDRANT_WRITE_MS);
+	uint64_t deadline = search__qdrant_deadline(QDRANT_READ_MS);
 	size_t wanted = dimensions > 0
 			    ? dimensions
 			    : (size_t)config_int(CFG_EMBEDDINGS_DIMENSIONS);
@@ -199,11 +198,11 @@ search__qdrant_ensure(struct qdrant *qdrant, size_t dimensions)
 	if (!recall(qdrant, &there)) {
 		TRY(read_info(qdrant, deadline, &info));
 		if (info == NULL) {
-			TRY(create(qdrant, wanted, deadline));
+			TRY(create(qdrant, wanted));
 			TRY(read_info(qdrant, deadline, &info));
 		}
 		TRY(check_shape(qdrant, info, &there));
-		TRY(create_indexes(qdrant, info, deadline));
+		TRY(create_indexes(qdrant, info));
 		remember(qdrant, true, there);
 	}
 	if (dimensions > 0 && (int64_t)dimensions != there)

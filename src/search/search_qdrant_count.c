@@ -148,6 +148,7 @@ struct counting {
 	bool kept; /* total and mean are known */
 	/* Work of the fibers: the terms still to be counted. */
 	size_t *missing, missing_count, next, running;
+	struct fiber *helpers[SIDE_BY_SIDE]; /* NULL = ended */
 	struct fiber_cond done;
 	enum err_code rc;
 	struct error error;
@@ -258,8 +259,8 @@ count_lengths(struct counting *counting)
 	    "{\"key\":\"tokens\",\"exact\":true,\"limit\":%d,"
 	    "\"filter\":{%s]}}",
 	    LENGTHS_MAX, buf_str(&counting->counts->filter));
-	rc = search__qdrant_call(counting->qdrant, "POST", "/facet", &body,
-	    counting->deadline_ms, &result);
+	rc = search__qdrant_read(
+	    counting->qdrant, "/facet", &body, counting->deadline_ms, &result);
 	buf_done(&body);
 	if (rc != OK)
 		return rc;
@@ -292,8 +293,8 @@ count_term(struct counting *counting, size_t term)
 	    buf_str(&counting->counts->filter));
 	buf_add_json(&body, text, strlen(text));
 	buf_adds(&body, "}}]}}");
-	rc = search__qdrant_call(counting->qdrant, "POST", "/points/count",
-	    &body, counting->deadline_ms, &result);
+	rc = search__qdrant_read(counting->qdrant, "/points/count", &body,
+	    counting->deadline_ms, &result);
 	buf_done(&body);
 	if (rc != OK)
 		return rc;
@@ -323,25 +324,36 @@ count_in_fiber(void *arg)
 	struct counting *counting = arg;
 
 	count_some(counting);
+	for (size_t i = 0; i < SIDE_BY_SIDE; i++)
+		if (counting->helpers[i] == fiber_self())
+			counting->helpers[i] = NULL;
 	counting->running--;
 	fiber_cond_signal(&counting->done);
 }
 
+static void
+cancel_helpers(struct counting *counting)
+{
+	for (size_t i = 0; i < SIDE_BY_SIDE; i++)
+		if (counting->helpers[i] != NULL)
+			fiber_cancel(counting->helpers[i]);
+}
+
 /* Several counts at the same time: a question has a dozen terms, and each is a
- * round trip. The fibers work on our stack, so we wait for all of them; each
- * ends by the deadline. */
+ * round trip. The fibers work on our stack, so we wait for all of them, also
+ * when one failed or we are cancelled; then they are cancelled too. */
 static enum err_code
 count_missing(struct counting *counting)
 {
-	size_t helpers = counting->missing_count < SIDE_BY_SIDE
-			     ? counting->missing_count
-			     : SIDE_BY_SIDE;
+	size_t wanted = counting->missing_count;
 
-	for (size_t i = 1; i < helpers; i++) {
+	for (size_t i = 0; i + 1 < wanted && i + 1 < SIDE_BY_SIDE; i++) {
+		counting->helpers[i] = fiber_start(count_in_fiber, counting);
 		counting->running++;
-		fiber_start(count_in_fiber, counting);
 	}
 	count_some(counting);
+	if (counting->rc != OK)
+		cancel_helpers(counting);
 	fiber_shield();
 	while (counting->running > 0)
 		fiber_cond_wait(&counting->done, deadline_in_ms(1000));

@@ -128,8 +128,8 @@ ask(struct finding *find, size_t limit)
 	if (find->dense)
 		add_nearest(&body, find, limit);
 	buf_adds(&body, "]}");
-	rc = search__qdrant_call(find->qdrant, "POST", "/points/query/batch",
-	    &body, find->deadline_ms, &find->answer);
+	rc = search__qdrant_read(find->qdrant, "/points/query/batch", &body,
+	    find->deadline_ms, &find->answer);
 	buf_done(&body);
 	return rc;
 }
@@ -432,8 +432,8 @@ read_hits(
 		    &body, "%s\"%s\"", i > 0 ? "," : "", list->items[i].id);
 	buf_adds(&body, "],\"with_payload\":[\"title\",\"text\",\"heading\","
 			"\"metadata\",\"source_url\",\"start\",\"end\"]}");
-	rc = search__qdrant_call(
-	    find->qdrant, "POST", "/points", &body, find->deadline_ms, &points);
+	rc = search__qdrant_read(
+	    find->qdrant, "/points", &body, find->deadline_ms, &points);
 	buf_done(&body);
 	if (rc != OK)
 		return rc;
@@ -559,7 +559,7 @@ search__qdrant_find(struct search *search, const struct search_query *query,
 	struct finding find = {
 		.qdrant = (struct qdrant *)search,
 		.query = query,
-		.deadline_ms = deadline_in_ms(QDRANT_READ_MS),
+		.deadline_ms = search__qdrant_deadline(QDRANT_READ_MS),
 	};
 	struct search_hits hits = { 0 };
 	enum err_code rc = look_for_dense(&find);

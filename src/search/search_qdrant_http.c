@@ -18,7 +18,6 @@
 #include "net/http_client.h"
 #include "search/search_qdrant.h"
 
-#define TRIES          5
 #define PAUSE_FIRST_MS 100
 #define PAUSE_LAST_MS  5000
 #define SERVER_MAX     200 /* bytes of the server's own sentence */
@@ -122,15 +121,21 @@ rest(unsigned tries, uint64_t asked_ms, uint64_t deadline_ms)
 	pause += pause * noise / 65536 / 2;
 	if (pause < asked_ms)
 		pause = asked_ms;
-	if (pause >= deadline_left_ms(deadline_ms) ||
-	    pause >= deadline_left_ms(task_self()->deadline_ms))
+	if (pause >= deadline_left_ms(deadline_ms))
 		return false;
 	return fiber_sleep(pause) == OK;
 }
 
-enum err_code
-search__qdrant_call(struct qdrant *qdrant, const char *method, const char *path,
-    const struct buf *body, uint64_t deadline_ms, json_t **result_out)
+uint64_t
+search__qdrant_deadline(uint64_t ms)
+{
+	return deadline_min(deadline_in_ms(ms), task_self()->deadline_ms);
+}
+
+static enum err_code
+converse(struct qdrant *qdrant, const char *method, const char *path,
+    const struct buf *body, unsigned tries, uint64_t deadline_ms,
+    json_t **result_out)
 {
 	const char *headers[] = { "Content-Type: application/json",
 		qdrant->key_header, NULL };
@@ -144,21 +149,37 @@ search__qdrant_call(struct qdrant *qdrant, const char *method, const char *path,
 		.body_len = body != NULL ? body->len : 0,
 		.max_reply_bytes = QDRANT_REPLY_MAX,
 	};
-	struct error first;
+	struct error why;
 	enum err_code rc;
 	uint64_t pause;
 
-	for (unsigned tries = 0;; tries++) {
+	for (unsigned tried = 0;; tried++) {
 		rc = attempt(qdrant, &call, deadline_ms, &pause, result_out);
 		metric_count(METRIC_VECTOR_CALLS, LABELS(err_name(rc)), 1);
-		if (rc != ERR_UNAVAILABLE || tries + 1 == TRIES)
+		if (rc != ERR_UNAVAILABLE || tried + 1 == tries)
 			break;
-		err_save(&first);
-		if (!rest(tries, pause, deadline_ms)) {
-			err_restore(&first);
+		err_save(&why);
+		if (!rest(tried, pause, deadline_ms)) {
+			err_restore(&why);
 			break;
 		}
 	}
 	mem_free(url);
 	return rc;
+}
+
+enum err_code
+search__qdrant_read(struct qdrant *qdrant, const char *path,
+    const struct buf *body, uint64_t deadline_ms, json_t **result_out)
+{
+	return converse(qdrant, body != NULL ? "POST" : "GET", path, body,
+	    QDRANT_READ_TRIES, deadline_ms, result_out);
+}
+
+enum err_code
+search__qdrant_write(struct qdrant *qdrant, const char *method,
+    const char *path, const struct buf *body)
+{
+	return converse(qdrant, method, path, body, QDRANT_WRITE_TRIES,
+	    search__qdrant_deadline(QDRANT_WRITE_MS), NULL);
 }

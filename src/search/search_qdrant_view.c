@@ -91,8 +91,8 @@ read_parts(struct qdrant *qdrant, const char *brand, uint64_t deadline_ms,
 	    PARTS_MAX);
 	buf_add_json(&body, brand, strlen(brand));
 	buf_adds(&body, "}}]}}");
-	rc = search__qdrant_call(
-	    qdrant, "POST", "/facet", &body, deadline_ms, result_out);
+	rc = search__qdrant_read(
+	    qdrant, "/facet", &body, deadline_ms, result_out);
 	buf_done(&body);
 	return rc;
 }
