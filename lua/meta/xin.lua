@@ -313,13 +313,13 @@ function xin.metric.count(name) end
 --- Small state of the brand, shared by all its calls.
 xin.kv = {}
 
---- The value, nil when there is none.
+--- The value, nil when there is none. WAITS.
 --- Callable in: brands, pipeline steps.
 ---@param key string
 ---@return string?, xin.Error?
 function xin.kv.get(key) end
 
---- Keep a value of at most 64 KiB, for a day unless said.
+--- Keep a value of at most 64 KiB, for a day unless said. WAITS.
 --- Callable in: brands, pipeline steps.
 ---@param key string
 ---@param value string
@@ -327,7 +327,7 @@ function xin.kv.get(key) end
 ---@return true?, xin.Error?
 function xin.kv.set(key, value, ttl_seconds) end
 
---- Whether there was one.
+--- Forget a value. WAITS.
 --- Callable in: brands, pipeline steps.
 ---@param key string
 ---@return boolean?, xin.Error?

@@ -11,10 +11,12 @@
 #define VALUE_MAX_BYTES  ((size_t)64 << 10)
 #define BUCKET_MAX_BYTES 512
 #define DAY_MS           ((uint64_t)24 * 3600 * 1000)
+#define LEASE_MAX_MS     UINT64_C(3600000)
 #define RATE_MAX         INT64_C(1000000000)
 
 static const struct kv_backend *const backends[] = {
 	&kv_memory_backend,
+	&kv_redis_backend,
 };
 
 enum err_code
@@ -32,8 +34,8 @@ kv_open(const char *url, struct kv **kv_out)
 		*kv_out = kv;
 		return OK;
 	}
-	return err_set(
-	    ERR_CONFIG, "kv URL \"%.64s\": this build knows memory:", url);
+	return err_set(ERR_CONFIG,
+	    "kv URL \"%.64s\": this build knows memory: and redis:", url);
 }
 
 void
@@ -98,4 +100,43 @@ kv_take_token(struct kv *kv, const char *key, int64_t per_minute, int64_t burst,
 		return err_set(ERR_INVALID, "bucket: the rate is out of range");
 	return kv->backend->take_token(
 	    kv, key, per_minute, burst, retry_after_ms_out);
+}
+
+static enum err_code
+check_lease(const char *key, const char *token, uint64_t ttl_ms)
+{
+	if (key == NULL || key[0] == '\0' ||
+	    strnlen(key, KEY_MAX_BYTES + 1) > KEY_MAX_BYTES)
+		return err_set(ERR_INVALID,
+		    "lease: want a key of 1 to %d bytes", KEY_MAX_BYTES);
+	if (token == NULL || token[0] == '\0' ||
+	    strnlen(token, KEY_MAX_BYTES + 1) > KEY_MAX_BYTES)
+		return err_set(ERR_INVALID,
+		    "lease: want a token of 1 to %d bytes", KEY_MAX_BYTES);
+	if (ttl_ms < 1 || ttl_ms > LEASE_MAX_MS)
+		return err_set(ERR_INVALID, "lease: want 1 ms to 1 hour");
+	return OK;
+}
+
+enum err_code
+kv_lease_take(
+    struct kv *kv, const char *key, const char *token, uint64_t ttl_ms)
+{
+	TRY(check_lease(key, token, ttl_ms));
+	return kv->backend->lease(kv, key, token, ttl_ms, true);
+}
+
+enum err_code
+kv_lease_renew(
+    struct kv *kv, const char *key, const char *token, uint64_t ttl_ms)
+{
+	TRY(check_lease(key, token, ttl_ms));
+	return kv->backend->lease(kv, key, token, ttl_ms, false);
+}
+
+enum err_code
+kv_lease_release(struct kv *kv, const char *key, const char *token)
+{
+	TRY(check_lease(key, token, 1));
+	return kv->backend->release(kv, key, token);
 }

@@ -43,6 +43,7 @@ struct memory {
 	struct kv kv; /* first */
 	struct shard shards[SHARDS];
 	struct kv_buckets *buckets;
+	struct kv_leases *leases;
 };
 
 static struct shard *
@@ -276,6 +277,21 @@ memory_take_token(struct kv *kv, const char *key, int64_t per_minute,
 }
 
 static enum err_code
+memory_lease(struct kv *kv, const char *key, const char *token, uint64_t ttl_ms,
+    bool fresh)
+{
+	return kv__leases_take(
+	    ((struct memory *)kv)->leases, key, token, ttl_ms, fresh);
+}
+
+static enum err_code
+memory_release(struct kv *kv, const char *key, const char *token)
+{
+	kv__leases_release(((struct memory *)kv)->leases, key, token);
+	return OK;
+}
+
+static enum err_code
 memory_open(const char *url, struct kv **kv_out)
 {
 	struct memory *m = mem_zero(sizeof(*m));
@@ -284,6 +300,7 @@ memory_open(const char *url, struct kv **kv_out)
 	for (int i = 0; i < SHARDS; i++)
 		pthread_mutex_init(&m->shards[i].lock, NULL);
 	m->buckets = kv__buckets_new(KV_BUCKETS_MAX);
+	m->leases = kv__leases_new(KV_LEASES_MAX);
 	*kv_out = &m->kv;
 	return OK;
 }
@@ -313,6 +330,7 @@ memory_close(struct kv *kv)
 		pthread_mutex_destroy(&m->shards[i].lock);
 	}
 	kv__buckets_free(m->buckets);
+	kv__leases_free(m->leases);
 	mem_free(m);
 }
 
@@ -324,4 +342,6 @@ const struct kv_backend kv_memory_backend = {
 	.get = memory_get,
 	.delete = memory_delete,
 	.take_token = memory_take_token,
+	.lease = memory_lease,
+	.release = memory_release,
 };

@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The contract of kv: the same tests over every back end. */
+/* The contract of kv: the same tests over every back end. Redis keeps its own
+ * time for what expires, so time passes through pass_time, with a margin. */
 #include "fiber_group.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
+#include "fiber/fiber.h"
+#include "fiber/loop.h"
 #include "kv/kv.h"
 #include "kv/kv_backend.h"
+#include "redis_server.h"
 
-static const char *const urls[] = { "memory:", "" };
+#define MARGIN 500
+
+static const char *const urls[] = { "memory:", "", "redis:" };
 static const char *url;
+static struct redis_server *server; /* NULL unless the URL is Redis' */
 
 static int
 set_up(void **state)
@@ -20,6 +28,8 @@ set_up(void **state)
 	struct kv *kv;
 
 	clock_fake_start(UINT64_C(1760000000000));
+	if (server != NULL)
+		redis_server_flush(server);
 	assert_int_equal(kv_open(url, &kv), OK);
 	*state = kv;
 	return 0;
@@ -31,6 +41,14 @@ tear_down(void **state)
 	kv_close(*state);
 	clock_fake_stop();
 	return 0;
+}
+
+static void
+pass_time(int64_t ms)
+{
+	clock_fake_advance((uint64_t)ms);
+	if (server != NULL)
+		redis_server_pass_time(server, ms);
 }
 
 static void
@@ -74,15 +92,15 @@ an_expired_value_is_gone(void **state)
 {
 	struct kv *kv = *state;
 
-	assert_int_equal(kv_set(kv, "acme", "k", "v", 1000), OK);
+	assert_int_equal(kv_set(kv, "acme", "k", "v", 2000), OK);
 	assert_int_equal(kv_set(kv, "acme", "day", "v", 0), OK);
-	clock_fake_advance(999);
+	pass_time(2000 - MARGIN);
 	expect(kv, "acme", "k", "v");
-	clock_fake_advance(1);
+	pass_time(MARGIN);
 	expect_none(kv, "acme", "k");
-	clock_fake_advance(24 * 3600 * 1000 - 1001);
+	pass_time(24 * 3600 * 1000 - 2000 - MARGIN);
 	expect(kv, "acme", "day", "v");
-	clock_fake_advance(1);
+	pass_time(MARGIN);
 	expect_none(kv, "acme", "day");
 }
 
@@ -100,7 +118,7 @@ a_full_brand_is_refused_until_something_expires(void **state)
 	assert_int_equal(kv_set(kv, "acme", "more", "v", 0), ERR_TOO_LARGE);
 	assert_int_equal(kv_set(kv, "acme", "k5", "new", 0), OK);
 	assert_int_equal(kv_set(kv, "other", "more", "v", 0), OK);
-	clock_fake_advance(1000);
+	pass_time(1000);
 	assert_int_equal(kv_set(kv, "acme", "more", "v", 0), OK);
 	assert_int_equal(kv_set(kv, "acme", "again", "v", 0), ERR_TOO_LARGE);
 	expect(kv, "acme", "k5", "new");
@@ -140,7 +158,7 @@ bad_arguments_are_refused(void **state)
 	assert_int_equal(kv_get(kv, "No Brand", "k", &got), ERR_INVALID);
 	assert_int_equal(kv_take_token(kv, "k", 0, 1, &wait), ERR_INVALID);
 	assert_int_equal(kv_take_token(kv, "", 1, 1, &wait), ERR_INVALID);
-	assert_int_equal(kv_open("redis:", &kv), ERR_CONFIG);
+	assert_int_equal(kv_open("etcd:", &kv), ERR_CONFIG);
 	mem_free(big);
 }
 
@@ -229,11 +247,11 @@ many_buckets_keep_their_counts(void **state)
 
 struct crowd {
 	struct kv *kv;
-	_Atomic int taken;
+	_Atomic int taken, alive;
 };
 
-static void *
-crowd_main(void *arg)
+static void
+crowd_run(void *arg)
 {
 	struct crowd *c = arg;
 	char key[16], *got;
@@ -247,21 +265,95 @@ crowd_main(void *arg)
 		    kv_get(c->kv, "acme", key, &got) == OK)
 			mem_free(got);
 	}
-	return NULL;
+	atomic_fetch_sub(&c->alive, 1);
 }
 
 static void
-threads_never_take_more_than_the_burst(void **state)
+loops_never_take_more_than_the_burst(void **state)
 {
-	struct crowd c = { .kv = *state };
-	pthread_t threads[4];
+	struct crowd c = { .kv = *state, .alive = 4 };
 
-	for (int i = 0; i < 4; i++)
-		assert_int_equal(
-		    pthread_create(&threads[i], NULL, crowd_main, &c), 0);
-	for (int i = 0; i < 4; i++)
-		pthread_join(threads[i], NULL);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(
+		    loop_spawn(loop_at(i % 2), SERVICE_NONE, crowd_run, &c));
+	clock_fake_stop(); /* or nobody could sleep */
+	while (atomic_load(&c.alive) > 0)
+		assert_int_equal(fiber_sleep(5), OK);
 	assert_int_equal(c.taken, 500);
+}
+
+static void
+a_lease_has_one_owner(void **state)
+{
+	struct kv *kv = *state;
+
+	assert_int_equal(kv_lease_take(kv, "c1", "me", 10000), OK);
+	assert_int_equal(kv_lease_take(kv, "c1", "you", 10000), ERR_CONFLICT);
+	assert_int_equal(kv_lease_take(kv, "c2", "you", 10000), OK);
+	assert_int_equal(kv_lease_take(kv, "c1", "me", 10000), OK);
+	assert_int_equal(kv_lease_renew(kv, "c1", "you", 10000), ERR_CONFLICT);
+	assert_int_equal(kv_lease_release(kv, "c1", "you"), OK);
+	assert_int_equal(kv_lease_take(kv, "c1", "you", 10000), ERR_CONFLICT);
+	assert_int_equal(kv_lease_release(kv, "c1", "me"), OK);
+	assert_int_equal(kv_lease_renew(kv, "c1", "me", 10000), ERR_CONFLICT);
+	assert_int_equal(kv_lease_take(kv, "c1", "you", 10000), OK);
+}
+
+static void
+a_lease_that_is_not_renewed_is_lost(void **state)
+{
+	struct kv *kv = *state;
+
+	assert_int_equal(kv_lease_take(kv, "c1", "me", 10000), OK);
+	pass_time(10000 - MARGIN);
+	assert_int_equal(kv_lease_renew(kv, "c1", "me", 10000), OK);
+	pass_time(10000 - MARGIN);
+	assert_int_equal(kv_lease_take(kv, "c1", "you", 10000), ERR_CONFLICT);
+	pass_time(MARGIN);
+	assert_int_equal(kv_lease_take(kv, "c1", "you", 10000), OK);
+	assert_int_equal(kv_lease_renew(kv, "c1", "me", 10000), ERR_CONFLICT);
+	assert_int_equal(kv_lease_take(kv, "", "me", 1), ERR_INVALID);
+	assert_int_equal(kv_lease_take(kv, "k", "", 1), ERR_INVALID);
+	assert_int_equal(kv_lease_take(kv, "k", "me", 0), ERR_INVALID);
+}
+
+static void
+embedded_leases_have_a_ceiling(void **state)
+{
+	struct kv_leases *leases = kv__leases_new(2);
+
+	(void)state;
+	assert_int_equal(kv__leases_take(leases, "a", "t", 1000, true), OK);
+	assert_int_equal(kv__leases_take(leases, "b", "t", 9000, true), OK);
+	assert_int_equal(
+	    kv__leases_take(leases, "c", "t", 9000, true), ERR_OVERLOADED);
+	clock_fake_advance(1000);
+	assert_int_equal(kv__leases_take(leases, "c", "t", 9000, true), OK);
+	kv__leases_free(leases);
+}
+
+/* Redis goes away under it. */
+static void
+without_redis_limits_are_open_and_the_rest_says_so(void **state)
+{
+	double before = metric_value(METRIC_RATE_OPEN, METRIC_NO_LABELS);
+	struct kv *kv = *state;
+	uint64_t wait;
+	char *got;
+
+	if (server == NULL)
+		return;
+	redis_server_kill(server);
+	clock_fake_stop();
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(kv_take_token(kv, "k", 1, 1, &wait), OK);
+	assert_true(
+	    metric_value(METRIC_RATE_OPEN, METRIC_NO_LABELS) == before + 20);
+	assert_int_equal(kv_get(kv, "acme", "k", &got), ERR_UNAVAILABLE);
+	assert_int_equal(kv_set(kv, "acme", "k", "v", 0), ERR_UNAVAILABLE);
+	assert_non_null(strstr(err_message(), "Redis 127.0.0.1:"));
+	assert_int_equal(kv_lease_take(kv, "k", "me", 1), ERR_UNAVAILABLE);
+	redis_server_restart(server);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -279,13 +371,25 @@ main(void)
 		T(waiting_as_told_is_always_enough),
 		T(the_idlest_bucket_is_dropped),
 		T(many_buckets_keep_their_counts),
-		T(threads_never_take_more_than_the_burst),
+		T(loops_never_take_more_than_the_burst),
+		T(a_lease_has_one_owner),
+		T(a_lease_that_is_not_renewed_is_lost),
+		T(embedded_leases_have_a_ceiling),
+		T(without_redis_limits_are_open_and_the_rest_says_so),
 	};
 	int failed = 0;
 
 	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
 		url = urls[i];
+		if (str_starts(url, "redis:")) {
+			if (!redis_server_have())
+				continue;
+			server = redis_server_start(NULL);
+			redis_server_configure(server);
+		}
 		failed += fiber_group(kv_contract, NULL, NULL);
+		redis_server_stop(server);
+		server = NULL;
 	}
 	return failed;
 }
