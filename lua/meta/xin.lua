@@ -122,6 +122,7 @@
 ---@class xin.Block
 ---@field type "heading"|"paragraph"|"list"|"table"|"code"|"quote"
 ---@field level integer? of a heading
+---@field page integer? of a PDF or a slide, from 1
 ---@field text string
 
 ---@class xin.Chunk
@@ -129,6 +130,7 @@
 ---@field start integer characters before it in the document
 ---@field end integer
 ---@field heading string "Install > Linux"
+---@field page integer? where it begins
 
 --- A list that stays native: #list, list[i], ipairs(list).
 ---@class xin.Blocks: { [integer]: xin.Block }

@@ -4,7 +4,9 @@
  * by blank lines; a chunk is a range of it, so its text can be found again by
  * its start and end (in characters). Cuts fall between blocks where possible,
  * before a heading rather than after it, then between sentences (lines in
- * tables, code and lists), then between words, at last anywhere.
+ * tables, code and lists), then between words, at last anywhere. Where a table
+ * is cut, the chunks after the first begin with its header row once more, in
+ * front of the range, so that each stands alone.
  */
 #include <ctype.h>
 
@@ -18,13 +20,22 @@
 /* A section's end closes a chunk that has at least this share of the size;
  * shorter ones go on, so that a list of one-line sections is not shredded. */
 #define SECTION_SHARE 4
+/* A header row over this share of a chunk is not repeated. */
+#define HEADER_SHARE 3
 
 struct chunker {
 	struct binding_chunks *chunks;
 	size_t max_chars;
-	struct buf text;    /* of the open chunk */
-	size_t chars;       /* in it */
-	int64_t start;      /* its first character */
+	struct buf text;  /* of the open chunk */
+	size_t chars;     /* in it, without a repeated header */
+	int64_t start;    /* its first character */
+	int64_t page;     /* of its first block; 0 = none */
+	int64_t now_page; /* of the block that is added */
+	struct header {   /* of the table that is being cut */
+		const char *text;
+		size_t len, chars;
+	} header;
+	size_t prefix;      /* characters of a header in the open chunk */
 	int64_t at;         /* characters of all text so far */
 	bool only_headings; /* the open chunk has no body yet */
 	char *levels[HEADING_LEVELS];
@@ -63,14 +74,30 @@ enter_section(struct chunker *chunker, int64_t level, const char *text)
 static void
 flush(struct chunker *chunker)
 {
-	if (chunker->chars > 0)
+	if (chunker->chars > 0) {
 		binding__chunks_add(chunker->chunks, buf_str(&chunker->text),
 		    chunker->text.len, chunker->start,
 		    chunker->start + (int64_t)chunker->chars,
 		    buf_str(&chunker->heading));
+		binding__chunks_page(chunker->chunks, chunker->page);
+	}
 	buf_clear(&chunker->text);
 	chunker->chars = 0;
+	chunker->prefix = 0;
 	chunker->only_headings = true;
+}
+
+static void
+begin(struct chunker *chunker, int64_t start)
+{
+	chunker->start = start;
+	chunker->page = chunker->now_page;
+	set_heading(chunker);
+	if (chunker->header.len == 0)
+		return;
+	buf_add(&chunker->text, chunker->header.text, chunker->header.len);
+	buf_addc(&chunker->text, '\n');
+	chunker->prefix = chunker->header.chars + 1;
 }
 
 /* Append a piece; `gap` is the text between it and what came before. */
@@ -81,8 +108,7 @@ add(struct chunker *chunker, const char *gap, size_t gap_len, const char *text,
 	size_t gap_chars = text_length(gap, gap_len);
 
 	if (chunker->chars == 0) {
-		chunker->start = chunker->at + (int64_t)gap_chars;
-		set_heading(chunker);
+		begin(chunker, chunker->at + (int64_t)gap_chars);
 	} else {
 		buf_add(&chunker->text, gap, gap_len);
 		chunker->chars += gap_chars;
@@ -98,9 +124,13 @@ static void
 add_long(struct chunker *chunker, const char *gap, size_t gap_len,
     const char *text, size_t len)
 {
+	size_t max = chunker->max_chars;
+
 	flush(chunker);
+	if (chunker->header.len > 0)
+		max -= chunker->header.chars + 1;
 	while (len > 0) {
-		size_t cut = text_offset(text, len, chunker->max_chars);
+		size_t cut = text_offset(text, len, max);
 		size_t word = cut;
 		size_t skip = 0;
 
@@ -128,12 +158,13 @@ add_piece(struct chunker *chunker, const char *gap, size_t gap_len,
 {
 	size_t chars = text_length(text, len);
 	size_t with_gap = chars + text_length(gap, gap_len);
+	size_t header = chunker->header.len > 0 ? chunker->header.chars + 1 : 0;
 
-	if (chars > chunker->max_chars) {
+	if (chars + header > chunker->max_chars) {
 		add_long(chunker, gap, gap_len, text, len);
 		return;
 	}
-	if (chunker->chars + with_gap > chunker->max_chars)
+	if (chunker->prefix + chunker->chars + with_gap > chunker->max_chars)
 		flush(chunker);
 	add(chunker, gap, gap_len, text, len, chars);
 }
@@ -170,8 +201,18 @@ cut_piece(void *arg, size_t start, size_t end)
 	return true;
 }
 
+/* The first row, where it is short enough to be worth repeating. */
 static void
-cut_lines(struct cutter *cutter, size_t len)
+keep_header(struct chunker *chunker, const char *table, size_t len)
+{
+	size_t chars = text_length(table, len);
+
+	if (chars <= chunker->max_chars / HEADER_SHARE)
+		chunker->header = (struct header){ table, len, chars };
+}
+
+static void
+cut_lines(struct cutter *cutter, size_t len, bool table)
 {
 	const char *block = cutter->block;
 	size_t start = 0;
@@ -182,8 +223,13 @@ cut_lines(struct cutter *cutter, size_t len)
 
 		if (stop > start)
 			cut_piece(cutter, start, stop);
+		if (table)
+			keep_header(
+			    cutter->chunker, block + start, stop - start);
+		table = false;
 		start = stop + 1;
 	}
+	cutter->chunker->header = (struct header){ NULL, 0, 0 };
 }
 
 static void
@@ -202,7 +248,7 @@ add_block(struct chunker *chunker, const char *gap, const char *type,
 		flush(chunker);
 	if (str_eq(type, "table") || str_eq(type, "code") ||
 	    str_eq(type, "list"))
-		cut_lines(&cutter, len);
+		cut_lines(&cutter, len, str_eq(type, "table"));
 	else
 		text_sentences(text, len, cut_piece, &cutter);
 	/* What no piece took is white space; it counts for the positions. */
@@ -227,6 +273,7 @@ binding__chunk(const struct binding_blocks *blocks, size_t max_chars)
 		const char *text = json_string_value(value);
 		bool heading = str_eq(type, "heading");
 
+		chunker.now_page = json_int(block, "page", 0);
 		if (heading && !chunker.only_headings &&
 		    chunker.chars >= max_chars / SECTION_SHARE)
 			flush(&chunker);

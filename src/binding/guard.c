@@ -179,6 +179,7 @@ guard_chunk(
 		binding__chunks_add(request->out, guard_text_str(result),
 		    guard_text_len(result), chunk->start, chunk->end,
 		    chunk->heading);
+		binding__chunks_page(request->out, chunk->page);
 	}
 	guard_text_free(result);
 	return OK;

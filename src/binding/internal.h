@@ -85,13 +85,14 @@ enum err_code binding__job_moved(struct binding_job *job);
 /* ---- lists that stay native ---- */
 struct binding_blocks {
 	atomic_uint refs;
-	json_t *items; /* [{"type","level","text"}] */
+	json_t *items; /* [{"type","level","text","page"}] */
 	size_t bytes;  /* of text */
 };
 struct binding_chunk {
 	char *text;
 	size_t len;
 	int64_t start, end; /* characters in the text of all blocks */
+	int64_t page;       /* where it begins; 0 = the document has none */
 	char *heading;
 	/* Of unit length, in the list's `vectors`; NULL = none was made. */
 	const float *vector;
@@ -113,6 +114,8 @@ void binding__chunks_unref(struct binding_chunks *chunks);
 /* Copies text and heading. */
 void binding__chunks_add(struct binding_chunks *chunks, const char *text,
     size_t len, int64_t start, int64_t end, const char *heading);
+/* The page of the chunk added last. */
+void binding__chunks_page(struct binding_chunks *chunks, int64_t page);
 /* Push a userdata that holds its own reference. */
 void binding__push_blocks(lua_State *lua, struct binding_blocks *blocks);
 void binding__push_chunks(lua_State *lua, struct binding_chunks *chunks);

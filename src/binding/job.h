@@ -60,6 +60,10 @@ struct binding_job {
 	struct binding_chunks *chunks;
 	json_t *ledger; /* guard verdicts that were not "allow"; capped */
 
+	/* ---- where to go on; see checkpoint.c ---- */
+	int64_t resume_at;  /* chunks that are in the index already */
+	bool worth_keeping; /* what the running step made was dear to make */
+
 	/* ---- counters ---- */
 	int64_t done, total; /* of the running step */
 	int64_t indexed;     /* chunks put into the index */

@@ -91,6 +91,13 @@ binding__chunks_add(struct binding_chunks *chunks, const char *text, size_t len,
 	chunks->bytes += len;
 }
 
+void
+binding__chunks_page(struct binding_chunks *chunks, int64_t page)
+{
+	if (chunks->count > 0)
+		chunks->items[chunks->count - 1].page = page;
+}
+
 /* ---- as Lua values ---- */
 
 static void *
@@ -224,6 +231,10 @@ chunks_index(lua_State *lua)
 	lua_setfield(lua, -2, "end");
 	lua_pushstring(lua, chunk->heading);
 	lua_setfield(lua, -2, "heading");
+	if (chunk->page > 0) {
+		lua_pushinteger(lua, chunk->page);
+		lua_setfield(lua, -2, "page");
+	}
 	return 1;
 }
 
@@ -314,6 +325,7 @@ binding__check_chunks(lua_State *lua, int index)
 		binding__chunks_add(chunks, json_string_value(text),
 		    json_string_length(text), json_int(item, "start", 0),
 		    json_int(item, "end", 0), heading != NULL ? heading : "");
+		binding__chunks_page(chunks, json_int(item, "page", 0));
 	}
 	lua_replace(lua, index);
 	return chunks;

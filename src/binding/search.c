@@ -161,6 +161,26 @@ struct put_request {
 	struct binding_chunks *chunks;
 };
 
+static const json_t *
+metadata_of(const struct binding_job *job)
+{
+	return job->made_metadata != NULL ? job->made_metadata : job->metadata;
+}
+
+/* The document's metadata with the chunk's page in it, so that citations and
+ * filters have it; a "page" of the upload's own stands. mem_free. */
+static char *
+with_page(const json_t *metadata, int64_t page)
+{
+	json_auto json_t *all = metadata != NULL
+				    ? json_copy((json_t *)(uintptr_t)metadata)
+				    : json_object();
+
+	if (json_object_get(all, "page") == NULL)
+		json_object_set_new(all, "page", json_integer(page));
+	return json_text(all);
+}
+
 static enum err_code
 put_batch(const struct put_request *request, size_t from, size_t count,
     const char *metadata)
@@ -169,6 +189,8 @@ put_batch(const struct put_request *request, size_t from, size_t count,
 	const char *title =
 	    job->made_title != NULL ? job->made_title : job->title;
 	struct chunk batch[PUT_BATCH];
+	char *paged[PUT_BATCH];
+	enum err_code rc;
 
 	if (title == NULL || title[0] == '\0')
 		title = job->filename;
@@ -176,6 +198,9 @@ put_batch(const struct put_request *request, size_t from, size_t count,
 		const struct binding_chunk *item =
 		    &request->chunks->items[from + i];
 
+		paged[i] = item->page > 0
+			       ? with_page(metadata_of(job), item->page)
+			       : NULL;
 		batch[i] = (struct chunk){
 			.number = (int64_t)(from + i),
 			.text = item->text,
@@ -183,15 +208,18 @@ put_batch(const struct put_request *request, size_t from, size_t count,
 			.start = item->start,
 			.end = item->end,
 			.heading = item->heading,
-			.metadata = metadata,
+			.metadata = paged[i] != NULL ? paged[i] : metadata,
 			.vector = item->vector,
 			.dimensions = item->vector != NULL
 					  ? request->chunks->dimensions
 					  : 0,
 		};
 	}
-	return search_put(job->search, job->brand, job->source_id, job->version,
+	rc = search_put(job->search, job->brand, job->source_id, job->version,
 	    title != NULL ? title : "", batch, count);
+	for (size_t i = 0; i < count; i++)
+		mem_free(paged[i]);
+	return rc;
 }
 
 static enum err_code
@@ -199,11 +227,15 @@ put_all(struct put_request *request, const char *metadata)
 {
 	struct binding_job *job = request->job;
 	size_t total = request->chunks->count;
-	size_t count;
+	size_t from = 0, count;
 
-	job->indexed = 0;
+	/* Chunks that an attempt before this one has put are there. */
+	if (job->resume_at > 0 && (size_t)job->resume_at <= total)
+		from = (size_t)job->resume_at;
+	job->resume_at = 0;
+	job->indexed = (int64_t)from;
 	job->total = (int64_t)total;
-	for (size_t from = 0; from < total; from += count) {
+	for (; from < total; from += count) {
 		count = total - from < PUT_BATCH ? total - from : PUT_BATCH;
 		TRY(put_batch(request, from, count, metadata));
 		job->indexed += (int64_t)count;
@@ -218,8 +250,7 @@ put_run(struct script_request *base, struct script_session *session)
 {
 	struct put_request *request = (struct put_request *)base;
 	struct binding_job *job = request->job;
-	const json_t *metadata =
-	    job->made_metadata != NULL ? job->made_metadata : job->metadata;
+	const json_t *metadata = metadata_of(job);
 	char *text = metadata != NULL ? json_text(metadata) : NULL;
 	enum err_code rc;
 
