@@ -17,6 +17,7 @@ struct embed_request {
 	struct binding_job *job;
 	struct binding_chunks *chunks;
 	float *vectors;
+	size_t made; /* the first so many of them */
 };
 
 static enum err_code
@@ -36,6 +37,22 @@ embed_batch(struct embed_request *request, size_t from, size_t count)
 	    request->vectors + from * embed_dimensions(embedder));
 }
 
+/* Vectors that an attempt before this one made, from a checkpoint. */
+static size_t
+take_made(struct embed_request *request, size_t total, size_t each)
+{
+	const struct binding_chunks *chunks = request->chunks;
+	size_t made = 0;
+
+	if (chunks->vectors == NULL ||
+	    chunks->dimensions * sizeof(float) != each)
+		return 0;
+	while (made < total && chunks->items[made].vector != NULL)
+		made++;
+	memcpy(request->vectors, chunks->vectors, made * each);
+	return made;
+}
+
 static enum err_code
 embed_all(struct embed_request *request)
 {
@@ -48,19 +65,23 @@ embed_all(struct embed_request *request)
 		    "the vectors of %zu chunks are over %zu MiB: use larger "
 		    "chunks or cut the document",
 		    total, VECTORS_MAX >> 20);
-	request->vectors = mem_alloc(total * each + 1);
-	job->done = 0;
+	request->vectors = mem_zero(total * each + 1);
+	request->made = take_made(request, total, each);
+	job->done = (int64_t)request->made;
 	job->total = (int64_t)total;
-	for (size_t from = 0; from < total; from += count) {
+	for (size_t from = request->made; from < total; from += count) {
 		count = total - from < BATCH ? total - from : BATCH;
 		TRY(embed_batch(request, from, count));
-		job->done = (int64_t)(from + count);
+		request->made = from + count;
+		job->done = (int64_t)request->made;
+		job->worth_keeping = true; /* a model was paid for it */
 		TRY(binding__job_moved(job));
 	}
 	return OK;
 }
 
-/* All vectors at once, when they are complete: others may hold the list. */
+/* At the end, also of a failure: what was made is kept for the next attempt.
+ * All at once, since others may hold the list. */
 static void
 attach(struct embed_request *request)
 {
@@ -71,7 +92,8 @@ attach(struct embed_request *request)
 	chunks->vectors = request->vectors;
 	chunks->dimensions = dimensions;
 	for (size_t i = 0; i < chunks->count; i++)
-		chunks->items[i].vector = chunks->vectors + i * dimensions;
+		chunks->items[i].vector =
+		    i < request->made ? chunks->vectors + i * dimensions : NULL;
 	request->vectors = NULL;
 }
 
@@ -82,10 +104,9 @@ embed_run(struct script_request *base, struct script_session *session)
 	enum err_code rc = embed_all(request);
 
 	(void)session;
-	if (rc != OK)
-		return binding__job_failed(request->job, rc);
-	attach(request);
-	return OK;
+	if (request->vectors != NULL)
+		attach(request);
+	return rc == OK ? OK : binding__job_failed(request->job, rc);
 }
 
 static int

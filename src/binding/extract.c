@@ -24,6 +24,7 @@ extract_run(struct script_request *base, struct script_session *session)
 	    job->deadline_ms, &request->extracted);
 	if (rc != OK)
 		return binding__job_failed(job, rc);
+	job->worth_keeping = true; /* a child process read it */
 	request->blocks =
 	    binding__blocks_new(json_incref(request->extracted.blocks));
 	return OK;

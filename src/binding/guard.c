@@ -231,6 +231,7 @@ chunks_run(struct script_request *base, struct script_session *session)
 	rc = guard_all(request, session);
 	if (rc != OK)
 		return binding__job_failed(job, rc);
+	job->worth_keeping = true; /* scripts have read every chunk */
 	job->dropped = request->dropped;
 	job->rewritten = request->rewritten;
 	return OK;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 
 /*
@@ -62,6 +63,7 @@ struct binding_job {
 
 	/* ---- where to go on; see checkpoint.c ---- */
 	int64_t resume_at;  /* chunks that are in the index already */
+	int64_t put;        /* chunks in the index by the running step */
 	bool worth_keeping; /* what the running step made was dear to make */
 
 	/* ---- counters ---- */
@@ -84,6 +86,12 @@ enum err_code binding_job_take(struct binding_job *job, const json_t *document);
  * failure of a host call, that failure (ERR_MEDIA_TYPE, ERR_UNAVAILABLE ...)
  * instead of ERR_SCRIPT. Clears the record for the next step. */
 enum err_code binding_job_outcome(struct binding_job *job, enum err_code rc);
+/* The job between two steps as JSON text, for another attempt to go on from;
+ * pure, fit for a pool thread. `out->full` tells that it is over its ceiling.
+ */
+void binding_job_save(const struct binding_job *job, struct buf *out);
+/* What binding_job_save wrote takes the place of what steps made. */
+void binding_job_load(struct binding_job *job, const json_t *saved);
 /* Chunks there are now. */
 int64_t binding_job_chunks(const struct binding_job *job);
 int64_t binding_job_blocks(const struct binding_job *job);

@@ -233,13 +233,13 @@ put_all(struct put_request *request, const char *metadata)
 	if (job->resume_at > 0 && (size_t)job->resume_at <= total)
 		from = (size_t)job->resume_at;
 	job->resume_at = 0;
-	job->indexed = (int64_t)from;
+	job->indexed = job->put = (int64_t)from;
 	job->total = (int64_t)total;
 	for (; from < total; from += count) {
 		count = total - from < PUT_BATCH ? total - from : PUT_BATCH;
 		TRY(put_batch(request, from, count, metadata));
 		job->indexed += (int64_t)count;
-		job->done = job->indexed;
+		job->done = job->put = job->indexed;
 		TRY(binding__job_moved(job));
 	}
 	return OK;

@@ -20,6 +20,7 @@
 #include "base/str.h"
 #include "binding/job.h"
 #include "domain/brand.h"
+#include "domain/checkpoint.h"
 #include "fiber/fiber.h"
 #include "object/object.h"
 #include "script/script.h"
@@ -27,6 +28,7 @@
 #include "store/store.h"
 
 #define PROGRESS_MS    200
+#define PROGRESS_PUT   512 /* chunks in the index that must not be put again */
 #define RETRY_FIRST_MS 1000
 #define RETRY_LAST_MS  60000
 
@@ -41,7 +43,13 @@ struct ingest {
 	char *path;    /* the object, as a local file */
 	json_t *steps; /* as the row and the API show them */
 	const char *step;
-	uint64_t told_ms; /* when progress was last written */
+	size_t at;           /* its number, from 0 */
+	uint64_t told_ms;    /* when progress was last written */
+	int64_t told_put;    /* and the chunks put until then */
+	char made_with[256]; /* what a checkpoint depends on */
+	/* The lists as the running step found them. */
+	const void *blocks_before, *chunks_before;
+	const void *resumed; /* the chunks of a checkpoint */
 };
 
 /* ---- the row's view of the steps ---- */
@@ -55,15 +63,41 @@ now_json(void)
 	return json_string(text);
 }
 
-static void
-step_begin(struct ingest *in, const char *name)
+/* Chunks that the attempt before had put in this step, as the row says: a
+ * worker that was killed could not say it in a checkpoint. They are the same
+ * chunks as long as nobody has made others since. */
+static int64_t
+put_before(const struct ingest *in, size_t number)
 {
+	json_auto json_t *steps = NULL;
+
+	if (in->resumed == NULL || in->resumed != in->job.chunks ||
+	    in->source.steps == NULL ||
+	    json_parse(in->source.steps, strlen(in->source.steps), &steps) !=
+		OK)
+		return 0;
+	return json_int(json_array_get(steps, number), "indexed", 0);
+}
+
+static void
+step_begin(struct ingest *in, size_t number, const char *name)
+{
+	int64_t put;
+
 	in->step = name;
-	in->job.done = in->job.total = 0;
+	in->at = number;
+	in->job.done = in->job.total = in->job.put = 0;
+	in->job.worth_keeping = false;
+	put = put_before(in, number);
+	if (put > in->job.resume_at)
+		in->job.resume_at = put;
+	in->blocks_before = in->job.blocks;
+	in->chunks_before = in->job.chunks;
 	json_array_append_new(in->steps,
-	    json_pack("{s:s, s:s, s:o, s:n, s:I, s:n}", "name", name, "state",
-		"running", "started_at", now_json(), "ended_at", "attempt",
-		(json_int_t)in->source.attempts, "error"));
+	    json_pack("{s:s, s:s, s:o, s:n, s:I, s:n, s:I}", "name", name,
+		"state", "running", "started_at", now_json(), "ended_at",
+		"attempt", (json_int_t)in->source.attempts, "error", "from",
+		(json_int_t)in->job.resume_at));
 }
 
 static void
@@ -72,6 +106,8 @@ step_end(struct ingest *in, enum err_code rc)
 	json_t *step =
 	    json_array_get(in->steps, json_array_size(in->steps) - 1);
 
+	if (rc == OK)
+		in->job.resume_at = 0;
 	json_object_set_new(
 	    step, "state", json_string(rc == OK ? "done" : "failed"));
 	json_object_set_new(step, "ended_at", now_json());
@@ -82,13 +118,20 @@ step_end(struct ingest *in, enum err_code rc)
 static enum err_code
 tell_progress(struct ingest *in)
 {
-	char *steps = json_text(in->steps);
-	enum err_code rc =
-	    store_source_progress(in->product->store, in->source.id, in->owner,
-		in->step, in->job.done, in->job.total, steps);
+	json_t *step =
+	    json_array_get(in->steps, json_array_size(in->steps) - 1);
+	enum err_code rc;
+	char *steps;
 
+	/* Where another attempt at this step may go on. */
+	if (in->job.put > 0)
+		json_object_set_new(step, "indexed", json_integer(in->job.put));
+	steps = json_text(in->steps);
+	rc = store_source_progress(in->product->store, in->source.id, in->owner,
+	    in->step, in->job.done, in->job.total, steps);
 	mem_free(steps);
 	in->told_ms = clock_mono_ms();
+	in->told_put = in->job.put;
 	return rc;
 }
 
@@ -100,9 +143,88 @@ job_moved(struct binding_job *job)
 
 	if (strcmp(in->step, "index") == 0 && job->done * 2 >= job->total)
 		fault_at("ingest.half_indexed");
-	if (clock_mono_ms() - in->told_ms < PROGRESS_MS)
+	if (clock_mono_ms() - in->told_ms < PROGRESS_MS &&
+	    job->put - in->told_put < PROGRESS_PUT)
 		return OK;
 	return tell_progress(in);
+}
+
+/* ---- checkpoints ---- */
+
+/* Keep what the first `next` steps made. */
+static void
+keep(struct ingest *in, size_t next)
+{
+	json_auto json_t *ended = json_array();
+	struct checkpoint checkpoint = { .next = next, .steps = ended };
+
+	for (size_t i = 0; i < next; i++)
+		json_array_append(ended, json_array_get(in->steps, i));
+	if (next == in->at)
+		checkpoint.indexed = in->job.put > in->job.resume_at
+					 ? in->job.put
+					 : in->job.resume_at;
+	checkpoint_save(
+	    in->product, &in->source, in->made_with, &checkpoint, &in->job);
+}
+
+/* Another attempt with the same scripts would end the same way. */
+static bool
+is_its_own_fault(enum err_code rc)
+{
+	return rc == ERR_INVALID || rc == ERR_TOO_LARGE ||
+	       rc == ERR_MEDIA_TYPE || rc == ERR_BLOCKED;
+}
+
+/* What a step that failed found is kept, if the step has left it alone. */
+static void
+keep_failed(struct ingest *in, enum err_code rc)
+{
+	if (is_its_own_fault(rc))
+		checkpoint_drop(in->product, in->source.id, in->source.version);
+	else if (in->at > 0 && in->job.blocks == in->blocks_before &&
+		 in->job.chunks == in->chunks_before)
+		keep(in, in->at);
+}
+
+/* From the first step. An attempt before may have put more chunks than this
+ * one will: they must not become live with them. */
+static enum err_code
+begin_anew(struct ingest *in, bool outdated)
+{
+	if (in->source.attempts <= 1 && !outdated)
+		return OK;
+	return search_drop(in->product->search, in->source.brand_id,
+	    in->source.id, in->source.live_version);
+}
+
+/* The number of the step to begin with. */
+static enum err_code
+resume(struct ingest *in, size_t count, size_t *first_out)
+{
+	struct checkpoint checkpoint = { .next = 0 };
+
+	*first_out = 0;
+	snprintf(in->made_with, sizeof(in->made_with), "%s %s %s",
+	    script_generation_hash(script_session_generation(in->scripts)),
+	    XIN_VERSION, config_str(CFG_EMBEDDINGS_NAME));
+	if (!checkpoint_load(
+		in->product, &in->source, in->made_with, &in->job, &checkpoint))
+		return begin_anew(in, checkpoint.outdated);
+	if (checkpoint.next > count ||
+	    json_array_size(checkpoint.steps) != checkpoint.next) {
+		json_decref(checkpoint.steps);
+		binding_job_done(&in->job);
+		return begin_anew(in, true);
+	}
+	json_decref(in->steps);
+	in->steps = checkpoint.steps;
+	in->resumed = in->job.chunks;
+	in->job.resume_at = checkpoint.indexed;
+	log_info("document.resumed", kv_str("source_id", in->source.id),
+	    kv_int("step", (int64_t)checkpoint.next + 1));
+	*first_out = checkpoint.next;
+	return OK;
 }
 
 /* ---- the steps of the flow ---- */
@@ -146,7 +268,7 @@ ingest_open(struct ingest *in)
 }
 
 static enum err_code
-run_step(struct ingest *in, const char *name, json_t *settings)
+run_step(struct ingest *in, size_t number, const char *name, json_t *settings)
 {
 	json_auto json_t *result = NULL;
 	json_auto json_t *args =
@@ -154,7 +276,7 @@ run_step(struct ingest *in, const char *name, json_t *settings)
 	uint64_t began = clock_mono_us();
 	enum err_code rc;
 
-	step_begin(in, name);
+	step_begin(in, number, name);
 	TRY(tell_progress(in));
 	rc = script_call(in->scripts, SCRIPT_STEP, name, "run", args, &result);
 	rc = binding_job_outcome(&in->job, rc);
@@ -176,23 +298,30 @@ ingest_pipeline(struct ingest *in)
 	const char *name = json_str(in->brand, "pipeline");
 	json_auto json_t *fields = NULL;
 	json_auto json_t *none = json_object();
-	json_t *step;
-	size_t i;
+	json_t *steps, *step;
+	size_t i, first;
 
 	if (name == NULL)
 		name = "standard";
 	TRY(script_module_fields(in->scripts, SCRIPT_PIPELINE, name, &fields));
-	json_array_foreach (json_object_get(fields, "steps"), i, step) {
+	steps = json_object_get(fields, "steps");
+	TRY(resume(in, json_array_size(steps), &first));
+	json_array_foreach (steps, i, step) {
 		const char *called = json_is_string(step)
 					 ? json_string_value(step)
 					 : json_str(step, "name");
 		json_t *settings = json_object_get(step, "settings");
 
+		if (i < first)
+			continue;
 		if (called == NULL)
 			return err_set(ERR_SCRIPT,
 			    "pipelines/%s.lua: step %zu has no name", name,
 			    i + 1);
-		TRY(run_step(in, called, settings ? settings : none));
+		TRY(run_step(in, i, called, settings ? settings : none));
+		if (in->job.worth_keeping)
+			keep(in, i + 1);
+		fault_at(i == 0 ? "ingest.extracted" : "ingest.stepped");
 	}
 	if (in->job.indexed == 0)
 		return err_set(ERR_INVALID,
@@ -216,6 +345,7 @@ ingest_switch(struct ingest *in)
 	if (rc != OK)
 		return rc;
 	fault_at("ingest.after_switch");
+	checkpoint_drop(in->product, in->source.id, in->source.version);
 	/* Nobody sees the old chunks any more; they are only space. */
 	if (search_drop(in->product->search, in->source.brand_id, in->source.id,
 		in->source.version) != OK)
@@ -260,6 +390,7 @@ ingest_fail(struct ingest *in, enum err_code rc, struct ingest_result *result)
 	char *steps;
 
 	err_save(&why);
+	keep_failed(in, rc);
 	str_copy(result->reason, sizeof(result->reason), why.message);
 	again = err_retryable(rc) &&
 		in->source.attempts < config_int(CFG_MAX_ATTEMPTS);

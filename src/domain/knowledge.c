@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/task.h"
+#include "domain/checkpoint.h"
 #include "extract/extract.h"
 #include "queue/queue.h"
 #include "search/search.h"
@@ -116,6 +117,8 @@ knowledge_add(struct product *product, const struct knowledge_upload *upload,
 		object_drop(product, key); /* the row knows another one */
 	else if (rc == OK)
 		object_drop(product, source.old_object_key);
+	if (rc == OK && !*existed_out && source.version > 1)
+		checkpoint_drop(product, source.id, source.version - 1);
 	if (rc == OK && source.status == SOURCE_PENDING)
 		rc = knowledge_queue(product, &source);
 out:
@@ -222,6 +225,8 @@ knowledge_reindex(struct product *product, const char *brand, const char *id)
 	TRY(store_source_get(product->store, brand, id, &source));
 	rc = store_source_replace(product->store, &source);
 	if (rc == OK)
+		checkpoint_drop(product, source.id, source.version - 1);
+	if (rc == OK)
 		rc = knowledge_queue(product, &source);
 	source_done(&source);
 	return rc;
@@ -255,6 +260,7 @@ knowledge_delete(struct product *product, const char *brand, const char *id)
 	job_id(&source, job, sizeof(job));
 	/* The row is gone, so nobody sees the rest. */
 	object_drop(product, source.object_key);
+	checkpoint_drop(product, source.id, source.version);
 	rc = queue_abort(product->queue, job);
 	if (rc == OK)
 		rc = search_drop(product->search, brand, id, 0);

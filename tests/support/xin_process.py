@@ -102,6 +102,22 @@ class Xin:
             assert "Sanitizer" not in text and "runtime error:" not in text, text
         shutil.rmtree(self.home, ignore_errors=True)
 
+    def stop_quietly(self):
+        """End the process and keep its folders, for another start on them."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(40)
+
+    def events(self):
+        """The log so far, as objects."""
+        found = []
+        for line in list(self.logs):
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                pass
+        return found
+
     def ask(self, method, path, body=None, headers=None, timeout=30):
         headers = dict(headers or {})
         data = body

@@ -398,7 +398,7 @@ a_host_failure_keeps_its_code_through_a_step(void **state)
 	struct pipeline p = { .job = { .brand = "alpha",
 				  .source_id = "kn_1",
 				  .version = 1,
-				  .path = "/nowhere",
+				  .path = "/etc/passwd",
 				  .filename = "x.exe",
 				  .content_type =
 				      "application/x-msdownload" } };
