@@ -18,6 +18,7 @@
 #include "fiber/fiber.h"
 
 #define SCHEME      "s3:"
+#define PING_MS     2000 /* a probe waits for it */
 #define BUCKET_SAFE "abcdefghijklmnopqrstuvwxyz0123456789.-"
 #define URL_SAFE                                                               \
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"                 \
@@ -225,11 +226,14 @@ s3_ping(struct object_store *objects)
 {
 	static const struct sigv4_pair location = { "location", "" };
 	struct object__s3 *s3 = (struct object__s3 *)objects;
-	struct object__s3_call head = { .method = "HEAD", .attempts = 1 };
+	struct object__s3_call head = {
+		.method = "HEAD", .attempts = 1, .within_ms = PING_MS
+	};
 	struct object__s3_call ask = { .method = "GET",
 		.query = &location,
 		.query_count = 1,
-		.attempts = 1 };
+		.attempts = 1,
+		.within_ms = PING_MS };
 	struct object__s3_failure why;
 	struct error kept;
 	enum err_code rc = object__s3_call(s3, &head, &why, NULL);
@@ -248,7 +252,9 @@ static enum err_code
 s3_checkup(struct object_store *objects, struct checkup *checkup)
 {
 	struct object__s3 *s3 = (struct object__s3 *)objects;
-	struct object__s3_call head = { .method = "HEAD", .attempts = 1 };
+	struct object__s3_call head = {
+		.method = "HEAD", .attempts = 1, .within_ms = PING_MS
+	};
 	struct http_call_reply reply;
 	int64_t skew_ms = 0;
 

@@ -45,8 +45,9 @@ struct object__s3_call {
 	enum err_code (*on_data)(void *arg, const char *data, size_t len);
 	enum err_code (*restart)(void *arg); /* before on_data begins anew */
 	void *arg;
-	bool error_in_200; /* such an answer may carry an <Error> after all */
-	unsigned attempts; /* 0 = S3_PATIENT */
+	bool error_in_200;  /* such an answer may carry an <Error> after all */
+	unsigned attempts;  /* 0 = S3_PATIENT */
+	uint32_t within_ms; /* of each attempt; 0 = by the bytes to move */
 };
 
 /* How a call failed, for those to whom it makes a difference. */

@@ -113,6 +113,8 @@ time_for(const struct object__s3_call *call)
 			 : call->on_data != NULL ? OBJECT_MAX
 						 : call->max_reply_bytes;
 
+	if (call->within_ms > 0)
+		return deadline_in_ms(call->within_ms);
 	return deadline_in_ms(CALL_MS + bytes / BYTES_PER_MS);
 }
 

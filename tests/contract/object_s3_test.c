@@ -547,6 +547,12 @@ a_server_that_says_nothing_is_left(void **state)
 	http_double_answers(answers, COUNT(answers));
 	assert_int_equal(object_put(*state, "k", "x", 1), OK);
 	assert_in_range(clock_mono_ms() - began, 900, 5000);
+	http_double_answers(answers, 1);
+	config_override(CFG_STORAGE_STALL_MS, "60000");
+	began = clock_mono_ms();
+	assert_int_equal(object_ping(*state), ERR_UNAVAILABLE);
+	assert_in_range(clock_mono_ms() - began, 1900, 4000);
+	config_override(CFG_STORAGE_STALL_MS, "1000");
 }
 
 static void
