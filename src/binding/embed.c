@@ -106,7 +106,9 @@ embed_run(struct script_request *base, struct script_session *session)
 	(void)session;
 	if (request->vectors != NULL)
 		attach(request);
-	return rc == OK ? OK : binding__job_failed(request->job, rc);
+	return rc == OK ? OK
+			: binding__job_failed(
+			      request->job, err_add(rc, "embeddings"));
 }
 
 static int

@@ -257,7 +257,8 @@ put_run(struct script_request *base, struct script_session *session)
 	(void)session;
 	rc = put_all(request, text);
 	mem_free(text);
-	return rc == OK ? OK : binding__job_failed(job, rc);
+	return rc == OK ? OK
+			: binding__job_failed(job, err_add(rc, "search index"));
 }
 
 static int

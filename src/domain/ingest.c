@@ -234,6 +234,7 @@ ingest_open(struct ingest *in)
 {
 	struct script_budget budget = script_budget_default();
 	const struct source *source = &in->source;
+	enum err_code rc;
 
 	budget.cpu_us = (uint64_t)config_int(CFG_SCRIPT_STEP_CPU_MS) * 1000;
 	budget.host_calls = 100000;
@@ -242,7 +243,9 @@ ingest_open(struct ingest *in)
 	    in->scripts, SCRIPT_BRAND, source->brand_id, &in->brand));
 	TRY(json_parse(
 	    source->metadata, strlen(source->metadata), &in->metadata));
-	TRY(object_local(in->product->objects, source->object_key, &in->path));
+	rc = object_local(in->product->objects, source->object_key, &in->path);
+	if (rc != OK)
+		return err_add(rc, "object storage");
 	in->job = (struct binding_job){
 		.brand = source->brand_id,
 		.source_id = source->id,

@@ -68,8 +68,4 @@ enum err_code knowledge_queue(
  * Called regularly by the worker. WAITS. */
 enum err_code knowledge_reap(struct product *product, int64_t *count_out);
 
-/* Told by the worker when it looks for jobs, so that explain can say whether
- * anybody does. */
-void knowledge_worker_seen(void);
-
 #endif

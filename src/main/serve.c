@@ -21,6 +21,7 @@
 #include "base/task.h"
 #include "binding/binding.h"
 #include "domain/auth.h"
+#include "domain/knowledge_watch.h"
 #include "domain/scripts.h"
 #include "domain/service_api.h"
 #include "fiber/loop.h"
@@ -39,7 +40,7 @@ static struct {
 	struct product product;
 	struct http_server *orchestrator, *gateway;
 	struct http_server *gateway_exporter, *worker_exporter;
-	bool loops, scripts, worker;
+	bool loops, scripts, worker, watch;
 } house;
 
 /* ---- start ---- */
@@ -198,6 +199,15 @@ open_gateway_exporter(struct product *product)
 }
 
 static enum err_code
+open_orchestrator(const char *listen)
+{
+	TRY(orchestrator_open(&house.product, listen, &house.orchestrator));
+	TRY(knowledge_watch_start(&house.product));
+	house.watch = true;
+	return OK;
+}
+
+static enum err_code
 open_worker(void)
 {
 	TRY(worker_start(&house.product));
@@ -268,8 +278,7 @@ start_serve(void)
 		TRY(telemetry_init_tracing((enum service)s));
 	TRY(loop_call(loop_at(0), decide_on_loop, &listens));
 	TRY(start_scripts(&house.product));
-	TRY(orchestrator_open(
-	    &house.product, listens.orchestrator, &house.orchestrator));
+	TRY(open_orchestrator(listens.orchestrator));
 	TRY(gateway_open(&house.product, listens.gateway, orchestrator_routes,
 	    orchestrator_before, &house.gateway));
 	TRY(open_gateway_exporter(&house.product));
@@ -309,8 +318,7 @@ start_orchestrator(void)
 	TRY(telemetry_init_tracing(SERVICE_ORCHESTRATOR));
 	TRY(loop_call(loop_at(0), decide_on_loop, &listens));
 	TRY(start_scripts(&house.product));
-	TRY(orchestrator_open(
-	    &house.product, listens.orchestrator, &house.orchestrator));
+	TRY(open_orchestrator(listens.orchestrator));
 	say_ready();
 	return OK;
 }
@@ -346,6 +354,8 @@ stop(void)
 	service_drain();
 	close_server(house.gateway, deadline_left_ms(until));
 	close_server(house.orchestrator, deadline_left_ms(until));
+	if (house.watch)
+		knowledge_watch_stop();
 	if (house.worker)
 		worker_stop(deadline_left_ms(until));
 	close_server(house.gateway_exporter, 0);

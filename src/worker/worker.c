@@ -22,13 +22,16 @@
 #include "base/str.h"
 #include "domain/ingest.h"
 #include "domain/knowledge.h"
+#include "domain/knowledge_watch.h"
 #include "fiber/fiber.h"
 #include "fiber/loop.h"
+#include "kv/kv.h"
 #include "queue/queue.h"
 #include "store/store.h"
 
-#define TAKE_MS 1000
-#define REAP_MS 1000
+#define TAKE_MS   1000
+#define REAP_MS   1000
+#define REAPER_MS 5000 /* until another worker may reap */
 
 static const char *const functions[] = { "ingest_source", NULL };
 
@@ -223,7 +226,7 @@ taker_run(void *arg)
 		struct taker taker;
 		enum err_code rc;
 
-		knowledge_worker_seen();
+		knowledge_worker_seen(product);
 		taker.job = mem_zero(sizeof(*taker.job));
 		rc = queue_take(product->queue, lease_ms,
 		    deadline_in_ms(TAKE_MS), taker.job);
@@ -245,15 +248,28 @@ taker_run(void *arg)
 	atomic_fetch_sub(&running, 1);
 }
 
+/* One worker of all reaps at a time; another takes over when it is gone. While
+ * that cannot be agreed on all do: queueing a document twice does nothing. */
+static bool
+is_reaper(const char *token)
+{
+	return kv_lease_take(product->kv, "xin:reaper", token, REAPER_MS) !=
+	       ERR_CONFLICT;
+}
+
 static void
 reaper_run(void *arg)
 {
 	int64_t count, sweep = 0;
+	char token[IDENT_SIZE];
 
 	(void)arg;
+	ident_new("rp", token);
 	while (!atomic_load(&stopping)) {
 		if (fiber_sleep(REAP_MS) != OK)
 			break;
+		if (!is_reaper(token))
+			continue;
 		if (knowledge_reap(product, &count) != OK)
 			log_warn(
 			    "reaper.failed", kv_str("error", err_message()));
