@@ -8,12 +8,16 @@
 /*
  * Messages of one conversation run one after the other, in the order in which
  * they came. A conversation is owned by the loop of its hash; these functions
- * run on that loop.
+ * run on that loop. Replicas that share a kv take turns by a lease in it, first
+ * come first served within each replica.
  */
+struct kv;
 
 /* Enter the conversation; at most 32 others may be waiting (ERR_OVERLOADED).
  * WAITS. */
-enum err_code conversation_enter(const char *id, uint64_t deadline_ms);
-void conversation_leave(const char *id);
+enum err_code conversation_enter(
+    struct kv *kv, const char *id, uint64_t deadline_ms);
+/* WAITS where the kv is shared. */
+void conversation_leave(struct kv *kv, const char *id);
 
 #endif

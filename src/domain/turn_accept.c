@@ -169,12 +169,14 @@ errand_run(void *arg)
 	running->fiber = fiber_self();
 	pthread_mutex_unlock(&lock);
 
-	errand->rc = conversation_enter(errand->conversation.id, 0);
+	errand->rc =
+	    conversation_enter(errand->product->kv, errand->conversation.id, 0);
 	if (errand->rc == OK) {
 		errand->rc = turn_run(errand->product, errand->request,
 		    &errand->conversation, running->id, errand->sink,
 		    errand->dedup_key, &errand->answer);
-		conversation_leave(errand->conversation.id);
+		conversation_leave(
+		    errand->product->kv, errand->conversation.id);
 	}
 	err_save(&errand->error);
 

@@ -45,6 +45,12 @@ kv_close(struct kv *kv)
 		kv->backend->close(kv);
 }
 
+bool
+kv_is_shared(const struct kv *kv)
+{
+	return kv->backend != &kv_memory_backend;
+}
+
 static enum err_code
 check(const char *brand, const char *key)
 {

@@ -17,6 +17,8 @@
 struct kv;
 enum err_code kv_open(const char *url, struct kv **kv_out);
 void kv_close(struct kv *kv);
+/* Do other processes see the same? */
+bool kv_is_shared(const struct kv *kv);
 /* `ttl_ms` 0 = a day. Keys to 256 bytes, values to 64 KiB. */
 enum err_code kv_set(struct kv *kv, const char *brand, const char *key,
     const char *value, uint64_t ttl_ms);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The console in a real browser against the real binary.
+"""The console in a real browser against the real binary: one process on embedded
+back ends, or with --cluster three processes on the cluster's.
 
 XIN_E2E_PICTURES=<folder> keeps a picture of each view."""
 import os
@@ -10,6 +11,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
+from cluster import Cluster, Missing  # noqa: E402
 from webdriver import Browser, missing  # noqa: E402
 from xin_process import Xin  # noqa: E402
 
@@ -25,10 +27,23 @@ LAST = "const b = [...document.querySelectorAll('.bubble.bot')].at(-1);"
 PICTURES = os.environ.get("XIN_E2E_PICTURES")
 
 
+CLUSTER = None
+
+
+def serve():
+    """What the page is a part of."""
+    if not CLUSTER:
+        return Xin().start()
+    orchestrator = CLUSTER.role("orchestrator")
+    CLUSTER.role("worker")
+    CLUSTER.role("gateway", XIN_ORCHESTRATOR_URL=orchestrator.url)
+    return orchestrator
+
+
 class Console(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.xin = Xin().start()
+        cls.xin = serve()
         cls.browser = Browser()
         cls.browser.size(1280, 860)
         cls.browser.open(cls.xin.url + "/")
@@ -37,7 +52,10 @@ class Console(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.browser.close()
-        cls.xin.stop()
+        if CLUSTER:
+            CLUSTER.close()
+        else:
+            cls.xin.stop()
 
     def tearDown(self):
         self.assertIsNone(self.xin.last_words(), self.xin.last_words())
@@ -191,4 +209,11 @@ if __name__ == "__main__":
     if missing():
         print("console_test: skipped:", ", ".join(missing()), "cannot be had here")
         sys.exit(77)
-    unittest.main(verbosity=2)
+    if "--cluster" in sys.argv:
+        sys.argv.remove("--cluster")
+        try:
+            CLUSTER = Cluster(XIN_AUTH="open")
+        except Missing as missing_server:
+            print("console_test: skipped:", missing_server)
+            sys.exit(77)
+    unittest.main(verbosity=2, warnings="ignore")

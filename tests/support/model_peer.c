@@ -112,7 +112,8 @@ model_peer_told(void)
 	exchange("GET", "", &answer);
 	body = strstr(buf_str(&answer), "\r\n\r\n");
 	told = body != NULL ? json_loads(body, 0, NULL) : NULL;
-	if (told == NULL) panic("control said: %s", buf_str(&answer));
+	if (told == NULL)
+		panic("control said: %s", buf_str(&answer));
 	buf_done(&answer);
 	return told;
 }

@@ -579,7 +579,8 @@ class World:
         if path == "/_double/fail":
             f = fields(body, ("match", "times"), ("status", "retry_after",
                                                   "delay_ms", "drop"))
-            self.failures.append(f)
+            # A newer word on the same requests replaces the older one.
+            self.failures = [old for old in self.failures if old["match"] != f["match"]] + [f]
             return {}
         if path == "/_double/stats":
             return {"requests": self.requests, "wait_false": self.wait_false,

@@ -20,11 +20,19 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Xin:
-    def __init__(self):
+    """`command` is the role; settings given to start() come on top of these."""
+
+    OWN = {"serve": "xin-orchestrator", "orchestrator": "xin-orchestrator",
+           "gateway": "xin-channel-gateway", "worker": "xin-ingestion-worker"}
+
+    def __init__(self, command="serve", **settings):
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="xin-test-"))
         shutil.copytree(ROOT / "lua", self.home / "lua")
+        self.command = command
+        self.settings = settings
         self.process = None
-        self.url = None
+        self.url = None  # of the role's own port; the orchestrator's in `serve`
+        self.gateway_url = None
         self.logs = []
 
     def start(self, wait=30, prefix=(), **settings):
@@ -41,11 +49,11 @@ class Xin:
             "GATEWAY_METRICS_PORT": "0",
             "INGEST_METRICS_PORT": "0",
         }
-        environment |= settings
-        self.url = None
+        environment |= self.settings | settings
+        self.url = self.gateway_url = None
         with open(self.home / "stderr", "a") as stderr:
             self.process = subprocess.Popen(
-                [*prefix, str(BINARY), "serve"], env=environment, cwd=self.home, text=True,
+                [*prefix, str(BINARY), self.command], env=environment, cwd=self.home, text=True,
                 stdout=subprocess.PIPE, stderr=stderr)
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         until = time.monotonic() + wait
@@ -55,7 +63,8 @@ class Xin:
             time.sleep(0.05)
         if self.process.poll() is not None:
             return self  # it died at once: a fault point may want that
-        raise AssertionError("xin serve did not get ready: " + "".join(self.logs[-20:]))
+        raise AssertionError(
+            f"xin {self.command} did not get ready: " + "".join(self.logs[-20:]))
 
     def _read(self, process):
         for line in process.stdout:
@@ -64,9 +73,13 @@ class Xin:
                 event = json.loads(line)
             except ValueError:
                 continue
-            if (event.get("event") == "http.listening" and process is self.process
-                    and event.get("for") == "xin-orchestrator"):
-                self.url = f"http://127.0.0.1:{event['port']}"
+            if event.get("event") != "http.listening" or process is not self.process:
+                continue
+            url = f"http://127.0.0.1:{event['port']}"
+            if event.get("for") == "xin-channel-gateway" and not self.gateway_url:
+                self.gateway_url = url  # its exporter comes later
+            if event.get("for") == self.OWN[self.command] and not self.url:
+                self.url = url
 
     def _healthy(self):
         try:
@@ -80,7 +93,7 @@ class Xin:
         if code is None:
             return None
         said = (self.home / "stderr").read_text() + "".join(self.logs[-5:])
-        return f"xin serve ended by itself ({code}): {said}"
+        return f"xin {self.command} ended by itself ({code}): {said}"
 
     def kill(self):
         if self.process and self.process.poll() is None:

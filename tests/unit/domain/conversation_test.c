@@ -11,9 +11,11 @@
 #include "domain/conversation.h"
 #include "fiber/fiber.h"
 #include "fiber_group.h"
+#include "kv/kv.h"
 
 #define ID "cv_01"
 
+static struct kv *kv;
 static char order[64];
 static int inside, most_inside, ended;
 
@@ -22,14 +24,14 @@ visitor(void *arg)
 {
 	char name[2] = { (char)('a' + (intptr_t)arg), '\0' };
 
-	if (conversation_enter(ID, 0) == OK) {
+	if (conversation_enter(kv, ID, 0) == OK) {
 		inside++;
 		if (inside > most_inside)
 			most_inside = inside;
 		strcat(order, name);
 		fiber_sleep(2);
 		inside--;
-		conversation_leave(ID);
+		conversation_leave(kv, ID);
 	}
 	ended++;
 }
@@ -54,14 +56,14 @@ a_visitor_that_gives_up_does_not_block_the_next(void **state)
 	(void)state;
 	order[0] = '\0';
 	inside = ended = 0;
-	assert_int_equal(conversation_enter(ID, 0), OK);
+	assert_int_equal(conversation_enter(kv, ID, 0), OK);
 	fiber_start(visitor, (void *)0);
 	struct fiber *impatient = fiber_start(visitor, (void *)1);
 	fiber_start(visitor, (void *)2);
 	fiber_sleep(1);
 	fiber_cancel(impatient);
 	fiber_sleep(1);
-	conversation_leave(ID);
+	conversation_leave(kv, ID);
 	while (ended < 3)
 		fiber_sleep(1);
 	assert_string_equal(order, "ac");
@@ -75,12 +77,12 @@ too_many_waiting_is_overload(void **state)
 	(void)state;
 	ended = 0;
 	order[0] = '\0';
-	assert_int_equal(conversation_enter(ID, 0), OK);
+	assert_int_equal(conversation_enter(kv, ID, 0), OK);
 	for (int i = 0; i < 32; i++)
 		fiber_start(visitor, (void *)0);
 	fiber_sleep(1);
-	rc = conversation_enter(ID, 0);
-	conversation_leave(ID);
+	rc = conversation_enter(kv, ID, 0);
+	conversation_leave(kv, ID);
 	while (ended < 32)
 		fiber_sleep(1);
 	assert_int_equal(rc, ERR_OVERLOADED);
@@ -90,12 +92,12 @@ static void
 a_deadline_ends_the_wait(void **state)
 {
 	(void)state;
-	assert_int_equal(conversation_enter(ID, 0), OK);
+	assert_int_equal(conversation_enter(kv, ID, 0), OK);
 	assert_int_equal(
-	    conversation_enter(ID, deadline_in_ms(5)), ERR_DEADLINE);
-	conversation_leave(ID);
-	assert_int_equal(conversation_enter(ID, deadline_in_ms(5)), OK);
-	conversation_leave(ID);
+	    conversation_enter(kv, ID, deadline_in_ms(5)), ERR_DEADLINE);
+	conversation_leave(kv, ID);
+	assert_int_equal(conversation_enter(kv, ID, deadline_in_ms(5)), OK);
+	conversation_leave(kv, ID);
 }
 
 int
@@ -108,6 +110,10 @@ main(void)
 		cmocka_unit_test(too_many_waiting_is_overload),
 		cmocka_unit_test(a_deadline_ends_the_wait),
 	};
+	int failed;
 
-	return fiber_group(tests, NULL, NULL);
+	must(kv_open("", &kv) == OK);
+	failed = fiber_group(tests, NULL, NULL);
+	kv_close(kv);
+	return failed;
 }

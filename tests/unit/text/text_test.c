@@ -83,7 +83,7 @@ words_follow_uax_29(void **state)
 	(void)state;
 	assert_tokens("don't stop", "don't stop");
 	assert_tokens("U.S. army", "u armi"); /* Porter takes the s */
-	assert_tokens("Model S", "model s"); /* no word becomes empty */
+	assert_tokens("Model S", "model s");  /* no word becomes empty */
 	assert_tokens("pi is 3.14, 1,234 items", "pi is 3.14 1234 item");
 	assert_tokens("۱،۲", "12");
 	assert_tokens("end.Next", "end next");
