@@ -764,6 +764,85 @@ a_dead_host_costs_its_time_once(void **state)
 	mem_free(login);
 }
 
+/* The same database over TCP, with more parameters (mem_free). */
+static char *
+tcp_url(const char *more)
+{
+	const char *port = strstr(url, "port=") + 5;
+
+	return mem_printf("%.*s@localhost:%s/postgres%s",
+	    (int)(strchr(url, '@') - url), url, port, more);
+}
+
+/* The folder of the test's server has its certificate. */
+static char *
+certificate(void)
+{
+	const char *folder = strstr(url, "host=") + 5;
+
+	return mem_printf("%.*s/server.crt", (int)strcspn(folder, "&"), folder);
+}
+
+static void
+tls_is_spoken_as_the_url_says(void **state)
+{
+	char *path = certificate();
+	char *more = mem_printf("?sslmode=verify-full&sslrootcert=%s", path);
+	char *trusted = tcp_url(more);
+	char *unknown = tcp_url("?sslmode=verify-full&sslrootcert=/dev/null");
+	struct store *store;
+	struct postgres *link;
+
+	(void)state;
+	if (access(path, R_OK) != 0) {
+		print_message("no openssl here: TLS is not tested\n");
+	} else {
+		assert_int_equal(postgres_open(trusted, &link), OK);
+		assert_int_equal(number(link, "SELECT ssl::int FROM pg_stat_ssl"
+					      " WHERE pid = pg_backend_pid()"),
+		    1);
+		/* More than one TLS record each way. */
+		assert_int_equal(
+		    number(link, "SELECT length(string_agg(repeat('x',"
+				 " 100000), '')) FROM generate_series(1, 9)"),
+		    900000);
+		postgres_close(link);
+		assert_int_equal(
+		    store_open(unknown, NULL, &store), ERR_UNAVAILABLE);
+		assert_non_null(strstr(err_message(), "certificate"));
+	}
+	mem_free(path);
+	mem_free(more);
+	mem_free(trusted);
+	mem_free(unknown);
+}
+
+/* docs/runbook.md has this query. */
+static void
+an_operator_finds_stuck_rows_by_an_index(void **state)
+{
+	struct postgres *link = link_with("1", "10000");
+	struct postgres_batch batch = { 0 };
+	bool by_index = false;
+
+	(void)state;
+	postgres_add(&batch, "SET LOCAL enable_seqscan = off", "");
+	postgres_add(&batch,
+	    "EXPLAIN select id, brand_id, status, step, attempts,"
+	    " error_message, updated_at from knowledge_sources"
+	    " where status in ('pending', 'processing')"
+	    " and updated_at < now() - interval '10 minutes'"
+	    " order by updated_at limit 20",
+	    "");
+	assert_int_equal(postgres_run(link, &batch), OK);
+	for (int i = 0; i < postgres_rows(&batch, 1); i++)
+		by_index |= strstr(postgres_str(postgres_row(&batch, 1, i), 0),
+				"knowledge_sources_stuck") != NULL;
+	assert_true(by_index);
+	postgres_clear(&batch);
+	postgres_close(link);
+}
+
 static void
 set_read_only(struct postgres *link, bool on)
 {
@@ -896,6 +975,8 @@ run_all(void)
 		    a_wrong_password_names_the_store_and_no_password),
 		cmocka_unit_test(an_url_that_cannot_be_read_is_not_quoted),
 		cmocka_unit_test(a_dead_host_costs_its_time_once),
+		cmocka_unit_test(tls_is_spoken_as_the_url_says),
+		cmocka_unit_test(an_operator_finds_stuck_rows_by_an_index),
 		cmocka_unit_test(
 		    a_server_that_takes_no_writes_is_not_the_store),
 	};

@@ -90,9 +90,23 @@ class Server:
                           "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8", "--locale=C"])
         if made.wait() != 0:
             raise RuntimeError(self.tail())
+        self._make_certificate()
         at = f"/postgres?host={self.folder}&port={self.port}"
         self.url = f"postgresql://xin:{PASSWORD_IN_URL}@{at}"
         self.tcp_url = f"postgresql://xin:{PASSWORD_IN_URL}@127.0.0.1:{self.port}/postgres"
+
+    def _make_certificate(self):
+        """For TLS over TCP, where openssl can be had; it is its own authority."""
+        self.tls = []
+        if not shutil.which("openssl"):
+            return
+        key, crt = self.folder + "/server.key", self.folder + "/server.crt"
+        made = self._run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                          "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", key,
+                          "-out", crt, "-subj", "/CN=localhost",
+                          "-addext", "subjectAltName=DNS:localhost"])
+        if made.wait() == 0:
+            self.tls = ["-c", "ssl=on", "-c", "ssl_cert_file=" + crt, "-c", "ssl_key_file=" + key]
 
     def tail(self):
         self.log.flush()
@@ -115,7 +129,7 @@ class Server:
         argv = [binary("postgres"), "-D", self.folder + "/data", "-p", str(self.port),
                 "-k", self.folder, "-h", "127.0.0.1", "-c", "fsync=off",
                 "-c", "full_page_writes=off", "-c", "max_connections=60",
-                "-c", "shared_buffers=32MB", "-c", "deadlock_timeout=100ms"]
+                "-c", "shared_buffers=32MB", "-c", "deadlock_timeout=100ms"] + self.tls
         pid_file = self.folder + "/data/postmaster.pid"
         if os.path.exists(pid_file):
             os.unlink(pid_file)
