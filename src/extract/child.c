@@ -20,7 +20,8 @@
 #define DOCUMENT_FD 3
 #define PIECE_BYTES ((size_t)64 << 10)
 /* No charset needs more bytes for a byte of UTF-8 (UTF-32: 4). */
-#define WIDEST 4
+#define WIDEST      4
+#define LARGE_BYTES ((size_t)1 << 20)
 
 static enum err_code
 file_size(size_t *size_out)
@@ -37,6 +38,15 @@ file_size(size_t *size_out)
 }
 
 static enum err_code
+too_much(size_t size, size_t max_bytes)
+{
+	return err_set(ERR_TOO_LARGE,
+	    "a text file of %zu bytes has more than %zu bytes of text "
+	    "(XIN_MAX_TEXT_BYTES)",
+	    size, max_bytes);
+}
+
+static enum err_code
 map_document(size_t max_bytes, const char **data_out, size_t *len_out)
 {
 	size_t size = 0;
@@ -44,10 +54,7 @@ map_document(size_t max_bytes, const char **data_out, size_t *len_out)
 
 	TRY(file_size(&size));
 	if (size / WIDEST > max_bytes)
-		return err_set(ERR_TOO_LARGE,
-		    "a text file of %zu bytes has more than %zu bytes of text "
-		    "(XIN_MAX_TEXT_BYTES)",
-		    size, max_bytes);
+		return too_much(size, max_bytes);
 	map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, DOCUMENT_FD, 0);
 	if (map == MAP_FAILED)
 		return err_set(errno == ENOMEM ? ERR_TOO_LARGE : ERR_IO,
@@ -58,6 +65,24 @@ map_document(size_t max_bytes, const char **data_out, size_t *len_out)
 }
 
 /* ---- formats that are text ---- */
+
+static enum err_code
+next_piece(void *arg, const char **data_out, size_t *len_out)
+{
+	static char piece[PIECE_BYTES];
+	ssize_t n;
+
+	(void)arg;
+	do
+		n = read(DOCUMENT_FD, piece, sizeof(piece));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_set(
+		    ERR_IO, "reading the document failed: %s", strerror(errno));
+	*data_out = piece;
+	*len_out = (size_t)n;
+	return OK;
+}
 
 static enum err_code
 parse_text(enum extract__format format, const struct buf *text,
@@ -85,6 +110,60 @@ parse_text(enum extract__format format, const struct buf *text,
 	}
 }
 
+/* Large HTML and Markdown, whose bulk may be no text at all; not in charsets
+ * where ASCII does not stand for itself. */
+static bool
+can_be_slim(enum extract__format format)
+{
+	char head[512];
+	ssize_t n = pread(DOCUMENT_FD, head, sizeof(head), 0);
+	struct stat st;
+
+	return (format == EXTRACT_HTML || format == EXTRACT_MARKDOWN) &&
+	       fstat(DOCUMENT_FD, &st) == 0 &&
+	       (size_t)st.st_size > LARGE_BYTES && n > 0 &&
+	       !extract__is_wide(head, (size_t)n);
+}
+
+static enum err_code
+read_slim(enum extract__format format, size_t max_bytes, struct buf *slim_out)
+{
+	struct extract__slim slim;
+	const char *data;
+	size_t len, total = 0;
+
+	extract__slim_init(&slim, format == EXTRACT_HTML);
+	for (;;) {
+		TRY(next_piece(NULL, &data, &len));
+		if (len == 0)
+			return OK;
+		total += len;
+		extract__slim_feed(&slim, data, len, slim_out);
+		if (slim_out->full)
+			return too_much(total, max_bytes);
+	}
+}
+
+static enum err_code
+read_slim_text(enum extract__format format, struct extract__blocks *blocks,
+    char charset[32])
+{
+	struct buf slim, text;
+	enum err_code rc;
+
+	buf_init(&slim, blocks->max_bytes * WIDEST);
+	buf_init(&text, 0);
+	rc = read_slim(format, blocks->max_bytes, &slim);
+	if (rc == OK)
+		rc = extract__to_utf8(slim.data, slim.len,
+		    format == EXTRACT_HTML, &text, charset);
+	buf_done(&slim);
+	if (rc == OK)
+		rc = parse_text(format, &text, blocks);
+	buf_done(&text);
+	return rc;
+}
+
 static enum err_code
 read_text(enum extract__format format, struct extract__blocks *blocks,
     char charset[32])
@@ -94,6 +173,8 @@ read_text(enum extract__format format, struct extract__blocks *blocks,
 	struct buf text;
 	size_t len = 0;
 
+	if (can_be_slim(format))
+		return read_slim_text(format, blocks, charset);
 	TRY(map_document(blocks->max_bytes, &data, &len));
 	buf_init(&text, 0);
 	if (format == EXTRACT_RTF)
@@ -111,24 +192,6 @@ read_text(enum extract__format format, struct extract__blocks *blocks,
 }
 
 /* ---- mail, piece by piece ---- */
-
-static enum err_code
-next_piece(void *arg, const char **data_out, size_t *len_out)
-{
-	static char piece[PIECE_BYTES];
-	ssize_t n;
-
-	(void)arg;
-	do
-		n = read(DOCUMENT_FD, piece, sizeof(piece));
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return err_set(
-		    ERR_IO, "reading the document failed: %s", strerror(errno));
-	*data_out = piece;
-	*len_out = (size_t)n;
-	return OK;
-}
 
 static enum err_code
 next_text(void *arg, const char **data_out, size_t *len_out)

@@ -112,6 +112,17 @@ enum err_code extract__from_charset(
 /* True for byte order marks and zero bytes of UTF-16 and UTF-32. */
 bool extract__is_wide(const char *data, size_t len);
 
+/* HTML or Markdown without the bulk that is no text, piece by piece. */
+struct extract__slim {
+	bool html;
+	int inside;    /* which stretch, -1 = none */
+	size_t run;    /* bytes of it, or of what looks like base64 */
+	uint64_t last; /* the last eight bytes, in lower case */
+};
+void extract__slim_init(struct extract__slim *slim, bool html);
+void extract__slim_feed(
+    struct extract__slim *slim, const char *data, size_t len, struct buf *out);
+
 /* XML by events, piece by piece: no DTD, no entities but the five, no network,
  * bounded depth. Names come without their prefix. */
 struct extract__xml {
