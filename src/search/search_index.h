@@ -38,17 +38,15 @@ void search_index_settle(struct search_index *index);
 void search_index_idf(const struct search_index *index,
     const char *const *terms, size_t count, double *idf_out);
 
-/* The chunks that have one of the distinct terms, best first, one by one. The
- * index must not change meanwhile. */
+/* The best `want` of the chunks that have one of the distinct terms, best
+ * first; how many there are. `out` has room for `want`. */
 struct search_ranked {
 	int64_t chunk;
 	double score, coverage;
+	uint32_t place; /* the index's own */
 };
-struct search_ranking;
-struct search_ranking *search_index_rank(
-    const struct search_index *index, const char *const *terms, size_t count);
-bool search_ranking_next(
-    struct search_ranking *ranking, struct search_ranked *ranked_out);
-void search_ranking_free(struct search_ranking *ranking);
+size_t search_index_rank(const struct search_index *index,
+    const char *const *terms, size_t count, size_t want,
+    struct search_ranked *out);
 
 #endif

@@ -1,28 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ranking over the index in memory: BM25 is added up term by term, then a heap
- * gives the chunks best first, as many as the caller wants.
+ * Ranking over the index in memory: every posting is scored. The chunks are
+ * taken in windows, so that what is added up stays in the nearest cache; of a
+ * window only what beats the worst of the best so far is looked at twice.
  */
 #include <string.h>
 
 #include "base/mem.h"
 #include "search/search_index_internal.h"
 
+#define WINDOW 2048 /* chunks */
+
 struct gain {
 	double score, coverage;
 };
 
-struct entry {
-	double score;
-	uint32_t doc;
+struct asked {
+	struct index_cursor cursor;
+	double idf;
+	bool more; /* the cursor stands on a posting */
 };
 
-struct search_ranking {
+struct ranking {
 	const struct search_index *index;
-	struct gain *gains; /* by doc */
-	struct entry *heap; /* the best at 0 */
-	size_t left;
+	struct asked asked[SEARCH_TERMS_MAX];
+	size_t count; /* of asked that have postings */
 	double all_idf;
+	struct search_ranked *best; /* a heap, the worst at 0 */
+	size_t found, want;
+	struct gain gains[WINDOW];
 };
 
 /* Chunks that live and have the term. */
@@ -55,121 +61,150 @@ search_index_idf(const struct search_index *index, const char *const *terms,
 		idf_out[i] = idf_of(index, search__index_term(index, terms[i]));
 }
 
-static void
-add_term(struct search_ranking *ranking, const char *name)
-{
-	const struct search_index *index = ranking->index;
-	const struct index_term *term = search__index_term(index, name);
-	double idf = idf_of(index, term);
-	struct index_cursor cursor;
-
-	ranking->all_idf += idf;
-	if (term == NULL)
-		return;
-	cursor = search__index_cursor(term);
-	while (search__index_step(&cursor)) {
-		double norm = index->norms[cursor.doc], f = cursor.count;
-		struct gain *gain = &ranking->gains[cursor.doc];
-
-		if (norm == INDEX_DEAD)
-			continue;
-		gain->score += idf * (f / (f + norm));
-		gain->coverage += idf;
-	}
-}
-
 /* Equal scores stand by source and number, so that every back end and every
  * run gives one order. */
 static bool
-is_before(const struct search_index *index, const struct entry *a,
-    const struct entry *b)
+is_before(const struct search_index *index, const struct search_ranked *a,
+    const struct search_ranked *b)
 {
 	const struct index_doc *x, *y;
 
 	if (a->score != b->score)
 		return a->score > b->score;
-	x = &index->docs[a->doc];
-	y = &index->docs[b->doc];
+	x = &index->docs[a->place];
+	y = &index->docs[b->place];
 	if (x->source != y->source)
 		return strcmp(index->sources[x->source].id,
 			   index->sources[y->source].id) < 0;
 	return x->number < y->number;
 }
 
+/* Let what stands at 0 sink to its place among `count`. */
 static void
-sink(struct search_ranking *ranking, size_t at)
+sink(struct ranking *ranking, size_t count)
 {
-	struct entry *heap = ranking->heap, moved = heap[at];
-	size_t child;
+	struct search_ranked *best = ranking->best, moved = best[0];
+	size_t at = 0, child;
 
-	while ((child = at * 2 + 1) < ranking->left) {
-		if (child + 1 < ranking->left &&
-		    is_before(ranking->index, &heap[child + 1], &heap[child]))
+	while ((child = at * 2 + 1) < count) {
+		if (child + 1 < count &&
+		    is_before(ranking->index, &best[child], &best[child + 1]))
 			child++;
-		if (!is_before(ranking->index, &heap[child], &moved))
+		if (!is_before(ranking->index, &moved, &best[child]))
 			break;
-		heap[at] = heap[child];
+		best[at] = best[child];
 		at = child;
 	}
-	heap[at] = moved;
+	best[at] = moved;
 }
 
 static void
-make_heap(struct search_ranking *ranking)
+offer(struct ranking *ranking, const struct search_ranked *ranked)
 {
-	const struct search_index *index = ranking->index;
-	size_t found = 0;
+	struct search_ranked *best = ranking->best;
+	size_t at = ranking->found;
 
-	for (uint32_t i = 0; i < index->doc_count; i++)
-		found += ranking->gains[i].score > 0;
-	ranking->heap = mem_alloc((found + 1) * sizeof(*ranking->heap));
-	for (uint32_t i = 0; i < index->doc_count; i++)
-		if (ranking->gains[i].score > 0)
-			ranking->heap[ranking->left++] =
-			    (struct entry){ ranking->gains[i].score, i };
-	for (size_t i = ranking->left / 2; i-- > 0;)
-		sink(ranking, i);
+	if (ranking->found == ranking->want) {
+		if (!is_before(ranking->index, ranked, &best[0]))
+			return;
+		best[0] = *ranked;
+		sink(ranking, ranking->found);
+		return;
+	}
+	for (ranking->found++; at > 0; at = (at - 1) / 2) {
+		if (!is_before(ranking->index, &best[(at - 1) / 2], ranked))
+			break;
+		best[at] = best[(at - 1) / 2];
+	}
+	best[at] = *ranked;
 }
 
-struct search_ranking *
-search_index_rank(
-    const struct search_index *index, const char *const *terms, size_t count)
+static void
+add_window(struct ranking *ranking, struct asked *asked, uint32_t first)
 {
-	struct search_ranking *ranking = mem_zero(sizeof(*ranking));
+	struct index_cursor cursor = asked->cursor;
+	const double *norms = ranking->index->norms;
 
+	while (asked->more && cursor.doc - first < WINDOW) {
+		struct gain *gain = &ranking->gains[cursor.doc - first];
+		double norm = norms[cursor.doc], f = cursor.count;
+
+		if (norm != INDEX_DEAD) {
+			gain->score += asked->idf * (f / (f + norm));
+			gain->coverage += asked->idf;
+		}
+		asked->more = search__index_step(&cursor);
+	}
+	asked->cursor = cursor;
+}
+
+static void
+rank_window(struct ranking *ranking, uint32_t first, uint32_t count)
+{
+	memset(ranking->gains, 0, sizeof(ranking->gains));
+	for (size_t i = 0; i < ranking->count; i++)
+		add_window(ranking, &ranking->asked[i], first);
+	for (uint32_t i = 0; i < count; i++) {
+		double score = ranking->gains[i].score;
+
+		if (score <= 0 || (ranking->found == ranking->want &&
+				      score < ranking->best[0].score))
+			continue;
+		offer(ranking,
+		    &(struct search_ranked){
+			.chunk = ranking->index->docs[first + i].chunk,
+			.score = score,
+			.coverage =
+			    ranking->gains[i].coverage / ranking->all_idf,
+			.place = first + i,
+		    });
+	}
+}
+
+static void
+ask_terms(struct ranking *ranking, const char *const *terms, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct index_term *term =
+		    search__index_term(ranking->index, terms[i]);
+		struct asked *asked = &ranking->asked[ranking->count];
+
+		asked->idf = idf_of(ranking->index, term);
+		ranking->all_idf += asked->idf;
+		if (term == NULL)
+			continue;
+		asked->cursor = search__index_cursor(term);
+		asked->more = search__index_step(&asked->cursor);
+		ranking->count++;
+	}
+}
+
+size_t
+search_index_rank(const struct search_index *index, const char *const *terms,
+    size_t count, size_t want, struct search_ranked *out)
+{
+	struct ranking *ranking = mem_zero(sizeof(*ranking));
+	size_t found;
+
+	must(count <= SEARCH_TERMS_MAX && want > 0);
 	ranking->index = index;
-	ranking->gains =
-	    mem_zero((index->doc_count + 1) * sizeof(*ranking->gains));
-	for (size_t i = 0; i < count; i++)
-		add_term(ranking, terms[i]);
-	make_heap(ranking);
-	return ranking;
-}
+	ranking->best = out;
+	ranking->want = want;
+	ask_terms(ranking, terms, count);
+	for (uint32_t first = 0; first < index->doc_count; first += WINDOW) {
+		uint32_t left = index->doc_count - first;
 
-bool
-search_ranking_next(
-    struct search_ranking *ranking, struct search_ranked *ranked_out)
-{
-	struct entry best;
+		rank_window(ranking, first, left < WINDOW ? left : WINDOW);
+	}
+	/* The worst goes to the end, again and again. */
+	found = ranking->found;
+	for (size_t n = found; n > 1; n--) {
+		struct search_ranked worst = out[0];
 
-	if (ranking->left == 0)
-		return false;
-	best = ranking->heap[0];
-	ranking->heap[0] = ranking->heap[--ranking->left];
-	sink(ranking, 0);
-	*ranked_out = (struct search_ranked){
-		.chunk = ranking->index->docs[best.doc].chunk,
-		.score = best.score,
-		.coverage = ranking->gains[best.doc].coverage /
-			    (ranking->all_idf > 0 ? ranking->all_idf : 1),
-	};
-	return true;
-}
-
-void
-search_ranking_free(struct search_ranking *ranking)
-{
-	mem_free(ranking->gains);
-	mem_free(ranking->heap);
+		out[0] = out[n - 1];
+		sink(ranking, n - 1);
+		out[n - 1] = worst;
+	}
 	mem_free(ranking);
+	return found;
 }

@@ -16,6 +16,9 @@
 
 /* Bytes of all brands' indexes: about a million chunks. */
 #define BYTES_MAX ((size_t)512 << 20)
+/* With a filter so many are ranked first, then as many times more. */
+#define FILTERED_FIRST ((size_t)500)
+#define FILTERED_TIMES 8
 
 /* ---- putting ---- */
 
@@ -216,7 +219,7 @@ passes(const json_t *filter, const char *metadata)
 	const char *key;
 	json_t *wanted;
 
-	if (filter == NULL || json_object_size(filter) == 0)
+	if (filter == NULL)
 		return true;
 	if (metadata == NULL ||
 	    json_parse(metadata, strlen(metadata), &object) != OK)
@@ -271,26 +274,53 @@ read_hit(sqlite3 *db, const struct search_ranked *ranked, const json_t *filter,
 	return OK;
 }
 
+static bool
+is_filtered(const struct search_query *query)
+{
+	return query->filter != NULL && json_object_size(query->filter) > 0;
+}
+
+/* Hits from the ranked ones in [from, to), until there are top_k. */
+static enum err_code
+read_hits(sqlite3 *db, struct asking *asking,
+    const struct search_ranked *ranked, size_t from, size_t to)
+{
+	struct search_hits *hits = &asking->hits;
+	bool passed;
+
+	for (size_t i = from;
+	     i < to && hits->count < (size_t)asking->query->top_k; i++) {
+		TRY(read_hit(db, &ranked[i], asking->query->filter,
+		    &hits->items[hits->count], &passed));
+		hits->count += passed;
+	}
+	return OK;
+}
+
+/* A filter is looked at in the rows, so that the list may end too early: then
+ * a longer one is ranked. */
 static enum err_code
 find_ranked(sqlite3 *db, struct asking *asking)
 {
 	const struct search_query *query = asking->query;
-	size_t top_k = (size_t)query->top_k;
-	struct search_hits *hits = &asking->hits;
-	struct search_ranking *ranking =
-	    search_index_rank(asking->brand->index, query->terms, query->count);
-	struct search_ranked ranked;
-	enum err_code rc = OK;
-	bool passed;
+	size_t top_k = (size_t)query->top_k, want = top_k, from = 0, found;
+	struct search_ranked *ranked = NULL;
+	enum err_code rc;
 
-	hits->items = mem_zero(top_k * sizeof(*hits->items));
-	while (rc == OK && hits->count < top_k &&
-	       search_ranking_next(ranking, &ranked)) {
-		rc = read_hit(db, &ranked, query->filter,
-		    &hits->items[hits->count], &passed);
-		hits->count += rc == OK && passed;
+	asking->hits.items = mem_zero(top_k * sizeof(*asking->hits.items));
+	if (is_filtered(query))
+		want = FILTERED_FIRST;
+	for (;; want *= FILTERED_TIMES) {
+		ranked = mem_resize(ranked, want * sizeof(*ranked));
+		found = search_index_rank(asking->brand->index, query->terms,
+		    query->count, want, ranked);
+		rc = read_hits(db, asking, ranked, from, found);
+		if (rc != OK || asking->hits.count == top_k || found < want ||
+		    !is_filtered(query))
+			break;
+		from = found;
 	}
-	search_ranking_free(ranking);
+	mem_free(ranked);
 	return rc;
 }
 

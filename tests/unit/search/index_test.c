@@ -191,6 +191,23 @@ expect_all(const struct model *m, const unsigned *asked, size_t count,
 	return found;
 }
 
+static void
+expect_ranked(struct model *m, const char *const *terms, size_t terms_count,
+    const struct expected *expected, size_t count, size_t want)
+{
+	static struct search_ranked ranked[SOURCES * EACH];
+	size_t found =
+	    search_index_rank(m->index, terms, terms_count, want, ranked);
+
+	assert_int_equal(found, count < want ? count : want);
+	for (size_t i = 0; i < found; i++) {
+		assert_true(ranked[i].score == expected[i].score);
+		assert_int_equal(ranked[i].chunk, expected[i].chunk);
+		assert_true(
+		    ranked[i].coverage > 0 && ranked[i].coverage < 1.0001);
+	}
+}
+
 /* Every chunk, its place and the bits of its score. */
 static void
 compare(struct model *m)
@@ -209,20 +226,10 @@ compare(struct model *m)
 		assert_true(idf[i] == search_lucene_idf(totals.chunks,
 					  totals.with[asked[i]]));
 	for (size_t n = 1; n <= 4; n++) {
-		struct search_ranking *ranking =
-		    search_index_rank(m->index, terms, n);
-		struct search_ranked ranked;
-
 		count = expect_all(m, asked, n, expected);
-		for (size_t i = 0; i < count; i++) {
-			assert_true(search_ranking_next(ranking, &ranked));
-			assert_true(ranked.score == expected[i].score);
-			assert_int_equal(ranked.chunk, expected[i].chunk);
-			assert_true(
-			    ranked.coverage > 0 && ranked.coverage < 1.0001);
-		}
-		assert_false(search_ranking_next(ranking, &ranked));
-		search_ranking_free(ranking);
+		expect_ranked(m, terms, n, expected, count, 1);
+		expect_ranked(m, terms, n, expected, count, 9);
+		expect_ranked(m, terms, n, expected, count, SOURCES * EACH);
 	}
 }
 
@@ -274,14 +281,11 @@ an_empty_index_finds_nothing(void **state)
 	struct model *m = *state;
 	const char *terms[] = { "w1" };
 	struct search_ranked ranked;
-	struct search_ranking *ranking;
 	double idf;
 
 	search_index_settle(m->index);
 	search_index_empty_source(m->index, "kn_none");
-	ranking = search_index_rank(m->index, terms, 1);
-	assert_false(search_ranking_next(ranking, &ranked));
-	search_ranking_free(ranking);
+	assert_int_equal(search_index_rank(m->index, terms, 1, 1, &ranked), 0);
 	search_index_idf(m->index, terms, 1, &idf);
 	assert_true(idf == log(2));
 }
