@@ -49,7 +49,7 @@ search__qdrant_checkup(struct search *search, struct checkup *checkup)
 	    &there, &dimensions));
 	read_version(qdrant, version, sizeof(version));
 	snprintf(checkup->facts, sizeof(checkup->facts),
-	    "Qdrant %s at %.80s, collection %.80s %s, %lld dimensions", version,
+	    "Qdrant %s at %.60s, collection %.60s %s, %lld dimensions", version,
 	    qdrant->url, qdrant->collection,
 	    there ? "is there" : "comes with the first document",
 	    (long long)dimensions);

@@ -7,7 +7,9 @@ Stricter than the real one: unknown fields are refused, filters need an index
 request, and what was written without wait=true shows late. The real server's
 sentences and status codes are used where they are known.
 
-    qdrant_double.py [--port N] [--api-key KEY]     prints "port N" and serves
+    qdrant_double.py [--port N] [--api-key KEY] [--record FILE]
+        prints "port N" and serves; FILE gets each request with its answer, one
+        JSON object a line
 
 Control, for tests that want failures:
     POST /_double/fail   {"match": "/points", "times": 2, "status": 500,
@@ -463,10 +465,12 @@ class Collection:
 # ---- the server ----
 
 class World:
-    def __init__(self, api_key=None):
+    def __init__(self, api_key=None, record=None):
         self.api_key = api_key
+        self.record = record
         self.lock = threading.RLock()
         self.reset()
+        self.note(method="RESET")
 
     def reset(self):
         self.collections = {}
@@ -565,6 +569,11 @@ class World:
 
     # -- failures --
 
+    def note(self, **what):
+        if self.record is not None:
+            self.record.write(json.dumps(what, ensure_ascii=False) + "\n")
+            self.record.flush()
+
     def failure(self, path):
         for f in self.failures:
             if f["times"] > 0 and f["match"] in path:
@@ -575,6 +584,7 @@ class World:
     def control(self, method, path, body):
         if path == "/_double/reset":
             self.reset()
+            self.note(method="RESET")
             return {}
         if path == "/_double/fail":
             f = fields(body, ("match", "times"), ("status", "retry_after",
@@ -679,6 +689,8 @@ class Handler(BaseHTTPRequestHandler):
                 return
             with world.lock:
                 result = world.answer(self.command, path, params, body)
+                world.note(method=self.command, path=path, params=params,
+                           body=body, result=result)
             self.send(200, {"result": result, "status": "ok", "time": 0.0001})
         except Refused as e:
             self.send(e.status, {"status": {"error": e.sentence}, "time": 0.0})
@@ -693,9 +705,9 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-def start(port=0, api_key=None):
+def start(port=0, api_key=None, record=None):
     """For Python tests: (server, port); stop with server.shutdown()."""
-    handler = type("H", (Handler,), {"world": World(api_key)})
+    handler = type("H", (Handler,), {"world": World(api_key, record)})
     server = Server(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, server.server_address[1]
@@ -705,11 +717,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--api-key")
+    parser.add_argument("--record", type=argparse.FileType("a"))
     args = parser.parse_args()
     # End with the test that started us (PR_SET_PDEATHSIG).
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     random.seed(1)
-    _, port = start(args.port, args.api_key)
+    _, port = start(args.port, args.api_key, args.record)
     print("port", port, flush=True)
     signal.pause()
 

@@ -3,6 +3,7 @@
 #include "qdrant_server.h"
 
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,13 +27,24 @@ struct qdrant_server {
 static void
 become(int out, int port, const char *api_key)
 {
+	const char *record = getenv("XIN_QDRANT_RECORD");
+	const char *args[10] = { "python3", "-B", SCRIPT, "--port" };
 	char number[16];
+	size_t n = 4;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	dup2(out, STDOUT_FILENO);
 	snprintf(number, sizeof(number), "%d", port);
-	execlp("python3", "python3", "-B", SCRIPT, "--port", number,
-	    api_key != NULL ? "--api-key" : NULL, api_key, NULL);
+	args[n++] = number;
+	if (api_key != NULL) {
+		args[n++] = "--api-key";
+		args[n++] = api_key;
+	}
+	if (record != NULL) {
+		args[n++] = "--record";
+		args[n++] = record;
+	}
+	execvp(args[0], (char *const *)(uintptr_t)args);
 	_exit(127);
 }
 

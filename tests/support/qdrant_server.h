@@ -4,7 +4,9 @@
 
 /*
  * The double of Qdrant (tests/support/qdrant_double.py) as a child process. It
- * dies with the thread that started it. Panics when it does not come up.
+ * dies with the thread that started it. Panics when it does not come up. With
+ * XIN_QDRANT_RECORD=FILE it writes down what it was asked, for
+ * tests/integration/qdrant_oracle_test.py.
  */
 struct qdrant_server;
 
