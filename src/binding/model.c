@@ -18,7 +18,7 @@
 
 struct chat_request {
 	struct script_request base;
-	struct model *model;
+	struct binding_turn *turn;
 	json_t *options; /* the table, checked */
 	struct model_completion said;
 };
@@ -39,8 +39,14 @@ chat_run(struct script_request *base, struct script_session *session)
 		.stream = true, /* seen to stall, not only to be late */
 	};
 
+	struct binding_turn *turn = request->turn;
+
 	(void)session;
-	return model_chat(request->model, &chat, 0, &request->said);
+	TRY(model_chat(turn->model, &chat, 0, &request->said));
+	turn->spent.prompt_tokens += request->said.prompt_tokens;
+	turn->spent.completion_tokens += request->said.completion_tokens;
+	turn->spent.waited_us += request->said.waited_us;
+	return OK;
 }
 
 static int
@@ -138,7 +144,7 @@ model_chat_(lua_State *lua)
 	request->base.run = chat_run;
 	request->base.push = chat_push;
 	request->base.done = chat_done;
-	request->model = turn->model;
+	request->turn = turn;
 	request->options = json_incref(*options);
 	return script_wait(lua, &request->base);
 }

@@ -8,10 +8,10 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "base/task.h"
 #include "model/embed.h"
 
 enum err_code
@@ -39,17 +39,6 @@ is_blank(const struct search_ask *ask)
 	return strspn(ask->query, " \t\r\n") >= ask->query_len;
 }
 
-/* The question's vector in `ask`; the search goes on without it on failure. */
-static enum err_code
-embed(struct embedder *embedder, struct search_ask *ask, float *vector)
-{
-	TRY(embed_texts(embedder, &ask->query, &ask->query_len, 1,
-	    deadline_in_ms(RETRIEVE_EMBED_MS), vector));
-	ask->vector = vector;
-	ask->dimensions = embed_dimensions(embedder);
-	return OK;
-}
-
 enum err_code
 retrieve_find(struct search *search, struct embedder *embedder,
     enum retrieve_mode mode, const struct search_ask *asked,
@@ -57,6 +46,7 @@ retrieve_find(struct search *search, struct embedder *embedder,
 {
 	struct search_ask ask = *asked;
 	struct retrieval how = { .mode = "keyword" };
+	uint64_t began = clock_mono_us();
 	float *vector = NULL;
 	enum err_code rc = OK;
 
@@ -68,14 +58,19 @@ retrieve_find(struct search *search, struct embedder *embedder,
 	if (mode != RETRIEVE_KEYWORD && embedder != NULL && !is_blank(&ask)) {
 		vector =
 		    mem_alloc(embed_dimensions(embedder) * sizeof(*vector));
-		rc = embed(embedder, &ask, vector);
+		rc = embed_question(embedder, ask.query, ask.query_len, vector);
+		ask.vector = rc == OK ? vector : NULL;
+		ask.dimensions = embed_dimensions(embedder);
 		how.mode = "hybrid";
+		how.waited_us = clock_mono_us() - began;
 	}
 	if (rc != OK && rc != ERR_CANCELLED && mode == RETRIEVE_HYBRID) {
 		log_warn("retrieval.degraded",
 		    kv_str("error_code", err_name(rc)),
 		    kv_str("error", err_message()));
-		how = (struct retrieval){ "keyword", true, rc };
+		how.mode = "keyword";
+		how.degraded = true;
+		how.why = rc;
 		rc = OK;
 	}
 	if (mode == RETRIEVE_VECTOR) {

@@ -11,10 +11,9 @@
  * this floor because search and model may not know each other.
  *
  * Hybrid asks for the question's embedding where there is an embedder; when it
- * cannot be had in RETRIEVE_EMBED_MS the search is lexical and `degraded`,
- * which is no error. Vector alone needs it.
+ * cannot be had (embed_question) the search is lexical and `degraded`, which is
+ * no error. Vector alone needs it.
  */
-#define RETRIEVE_EMBED_MS 3000
 
 struct embedder;
 enum retrieve_mode { RETRIEVE_HYBRID, RETRIEVE_KEYWORD, RETRIEVE_VECTOR };
@@ -23,9 +22,10 @@ enum err_code retrieve_mode_parse(
     const char *name, enum retrieve_mode *mode_out);
 
 struct retrieval {
-	const char *mode;  /* how it was searched: "keyword", "hybrid" ... */
-	bool degraded;     /* an embedding was wanted and not had */
-	enum err_code why; /* then */
+	const char *mode;   /* how it was searched: "keyword", "hybrid" ... */
+	bool degraded;      /* an embedding was wanted and not had */
+	enum err_code why;  /* then */
+	uint64_t waited_us; /* for the embedding */
 };
 /* `ask` without its vector, which is filled in here. WAITS. */
 enum err_code retrieve_find(struct search *search, struct embedder *embedder,

@@ -39,8 +39,10 @@ find_run(struct script_request *base, struct script_session *session)
 	struct retrieval how;
 
 	(void)session;
-	return retrieve_find(request->turn->search, request->turn->embedder,
-	    RETRIEVE_HYBRID, &ask, &request->hits, &how);
+	TRY(retrieve_find(request->turn->search, request->turn->embedder,
+	    RETRIEVE_HYBRID, &ask, &request->hits, &how));
+	request->turn->spent.waited_us += how.waited_us;
+	return OK;
 }
 
 static void

@@ -16,13 +16,8 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
-#include "binding/retrieve.h"
-#include "binding/turn.h"
 #include "domain/brand.h"
-#include "guard/guard.h"
-#include "model/model.h"
-#include "script/script.h"
-#include "search/search.h"
+#include "domain/turn_internal.h"
 #include "store/store.h"
 #include "text/text.h"
 
@@ -30,48 +25,12 @@
 #define TOP_K            8
 #define TERMS_MAX        64
 
-struct turn {
-	struct product *product;
-	const struct turn_request *request;
-	const struct conversation *conversation;
-	const char *id;
-	struct turn_sink *sink;
-	const char *dedup_key;
-	struct script_generation *gen; /* NULL = the active one */
-	bool trial;                    /* store nothing */
-	uint64_t began_ms;             /* wall */
-
-	struct script_session *scripts;
-	struct binding_turn binding;
-	json_t *brand;   /* the brand module's fields */
-	json_t *history; /* messages, oldest first */
-	json_t *route;   /* what the brand's route() said */
-	json_t *ledger;
-	const char *language;
-
-	struct guard_text *message; /* as guarded */
-	struct search_hits hits;
-	struct retrieval retrieval;
-	struct model_reply answer;
-	bool asked_model, model_failed;
-	struct guard_text *reply; /* the only text that may leave */
-	json_t *citations;
-};
-
 static void
 turn_emit(struct turn *turn, const char *name, json_t *data)
 {
 	if (turn->sink != NULL)
 		turn->sink->event(turn->sink, name, data);
 	json_decref(data);
-}
-
-static const char *
-route_name(const struct turn *turn)
-{
-	const char *name = json_str(turn->route, "route");
-
-	return name != NULL ? name : "answer";
 }
 
 /* Pin the scripts, read the brand's fields, load the history. */
@@ -111,27 +70,11 @@ turn_open(struct turn *turn)
 	    turn->conversation->id, HISTORY_MESSAGES, &turn->history);
 }
 
-/* The turn as scripts see it. */
-static json_t *
-turn_view(const struct turn *turn, const char *text)
-{
-	const struct turn_request *request = turn->request;
-
-	return json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s?}, s:{s:s, s:O}, "
-			 "s:O}",
-	    "text", text, "language", turn->language, "channel",
-	    request->channel, "brand", request->brand, "user", "id",
-	    request->user_id, "name", request->user_name, "conversation", "id",
-	    turn->conversation->id, "messages", turn->history, "context",
-	    request->context != NULL ? (json_t *)(uintptr_t)request->context
-				     : json_null());
-}
-
 static enum err_code
 turn_route(struct turn *turn)
 {
 	json_auto json_t *args =
-	    json_pack("[o]", turn_view(turn, turn->request->message));
+	    json_pack("[o]", turn__view(turn, turn->request->message));
 
 	TRY(script_call(turn->scripts, SCRIPT_BRAND, turn->request->brand,
 	    "route", args, &turn->route));
@@ -180,7 +123,7 @@ turn_retrieve(struct turn *turn)
 	struct search_ask ask;
 	json_t *list;
 
-	if (strcmp(route_name(turn), "answer") != 0)
+	if (strcmp(turn__route_name(turn), "answer") != 0)
 		return OK;
 	if (query == NULL)
 		query = guard_text_str(turn->message);
@@ -283,11 +226,12 @@ static enum err_code
 turn_answer(struct turn *turn)
 {
 	const char *said = json_str(turn->route, "reply");
+	uint64_t began = clock_mono_us();
 	struct model_passage *passages;
 	struct terms *terms;
 	enum err_code rc;
 
-	if (strcmp(route_name(turn), "answer") != 0) {
+	if (strcmp(turn__route_name(turn), "answer") != 0) {
 		buf_adds(&turn->answer.text, said != NULL ? said : "");
 		turn->answer.answered = said != NULL;
 		return OK;
@@ -297,6 +241,8 @@ turn_answer(struct turn *turn)
 	passages = mem_zero((turn->hits.count + 1) * sizeof(*passages));
 	rc = ask_model(turn, terms, passages);
 	turn->model_failed = rc != OK;
+	if (rc != OK)
+		turn->binding.spent.waited_us += clock_mono_us() - began;
 	for (size_t i = 0; i < terms->count; i++)
 		mem_free(terms->tokens[i]);
 	mem_free(terms);
@@ -344,7 +290,7 @@ turn_tone(struct turn *turn)
 			       turn->hits.items[turn->answer.cited[i]].title,
 			       "number", (json_int_t)i + 1));
 	args = json_pack("[o, {s:s%, s:b, s:o, s:f}]",
-	    turn_view(turn, guard_text_str(turn->message)), "text",
+	    turn__view(turn, guard_text_str(turn->message)), "text",
 	    buf_str(&turn->answer.text), turn->answer.text.len, "answered",
 	    turn->answer.answered, "citations", cited, "confidence",
 	    turn->answer.confidence);
@@ -359,59 +305,11 @@ turn_tone(struct turn *turn)
 	return OK;
 }
 
-static json_t *
-turn_body(const struct turn *turn, const char *outcome)
-{
-	json_t *body = json_pack(
-	    "{s:s, s:s, s:s%, s:O, s:s, s:O, s:{s:I, s:I}, s:s, s:s, s:b, "
-	    "s:f}",
-	    "id", turn->id, "conversation_id", turn->conversation->id, "reply",
-	    guard_text_str(turn->reply), guard_text_len(turn->reply),
-	    "citations", turn->citations, "route", route_name(turn), "guards",
-	    turn->ledger, "usage", "prompt_tokens",
-	    (json_int_t)turn->answer.prompt_tokens, "completion_tokens",
-	    (json_int_t)turn->answer.completion_tokens, "generation",
-	    script_generation_id(script_session_generation(turn->scripts)),
-	    "outcome", outcome, "answered", turn->answer.answered, "confidence",
-	    turn->answer.confidence);
-
-	must(body != NULL);
-	return body;
-}
-
-/* How it was searched, and why not better; null when it was not. */
-static json_t *
-retrieval_view(const struct retrieval *how)
-{
-	if (how->mode == NULL)
-		return json_null();
-	return json_pack("{s:s, s:b, s:s*}", "mode", how->mode, "degraded",
-	    how->degraded, "error_code",
-	    how->degraded ? err_name(how->why) : NULL);
-}
-
-/* What happened, for replay and for people: never the unguarded message. */
-static json_t *
-turn_capsule(const struct turn *turn, const char *outcome)
-{
-	return json_pack(
-	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:O, s:I, s:s, s:s, s:o}",
-	    "id", turn->id, "brand", turn->request->brand, "channel",
-	    turn->request->channel, "language", turn->language, "message",
-	    turn->message ? guard_text_str(turn->message) : "", "outcome",
-	    outcome, "route", turn->route ? turn->route : json_null(), "guards",
-	    turn->ledger, "citations", turn->citations, "script_cpu_us",
-	    (json_int_t)script_session_cpu_us(turn->scripts), "model",
-	    turn->asked_model ? turn->answer.model : "", "generation",
-	    script_generation_hash(script_session_generation(turn->scripts)),
-	    "retrieval", retrieval_view(&turn->retrieval));
-}
-
 /* Store the turn, both messages and the answer to copies, in one commit. */
 static enum err_code
 turn_keep(struct turn *turn, const char *outcome, const json_t *body)
 {
-	json_auto json_t *capsule = turn_capsule(turn, outcome);
+	json_auto json_t *capsule = turn__capsule(turn, outcome);
 	char *body_text = json_text(body);
 	char *capsule_text = json_text(capsule);
 	struct turn_row row = {
@@ -437,7 +335,7 @@ turn_keep(struct turn *turn, const char *outcome, const json_t *body)
 	rc = store_turn_add(turn->product->store, &row);
 	mem_free(body_text);
 	mem_free(capsule_text);
-	if (rc == OK && strcmp(route_name(turn), "handoff") == 0)
+	if (rc == OK && strcmp(turn__route_name(turn), "handoff") == 0)
 		rc = store_conversation_status(turn->product->store,
 		    turn->request->brand, turn->conversation->id, "handoff");
 	return rc;
@@ -572,7 +470,7 @@ turn_finish(struct turn *turn, json_t **answer_out)
 		outcome = "blocked";
 	}
 	if (rc == OK)
-		body = turn_body(turn, outcome);
+		body = turn__body(turn, outcome);
 	if (rc == OK && !turn->trial)
 		rc = turn_keep(turn, outcome, body);
 	if (rc == OK) {

@@ -5,6 +5,7 @@
  */
 #include "model/embed.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -29,6 +30,8 @@ struct embedder {
 	struct embed_cache *cache;
 	char *model;
 	size_t dimensions;
+	/* The service failed: no question before (monotonic ms); 0 = well. */
+	atomic_uint_fast64_t rest_until_ms;
 };
 
 static const struct provider_names names = { "embeddings", "XIN_EMBEDDINGS_URL",
@@ -298,5 +301,37 @@ embed_texts(struct embedder *e, const char *const *texts, const size_t *lens,
 		short_lens[i] = cut(texts[i], lens[i]);
 	rc = embed_all(e, texts, short_lens, count, deadline_ms, vectors_out);
 	mem_free(short_lens);
+	return rc;
+}
+
+/* ---- questions ---- */
+
+/* One caller at a time finds out whether a service that failed is back. */
+static bool
+may_ask(struct embedder *e)
+{
+	uint_fast64_t until = atomic_load(&e->rest_until_ms);
+
+	return until == 0 ||
+	       (deadline_left_ms(until) == 0 &&
+		   atomic_compare_exchange_strong(&e->rest_until_ms, &until,
+		       deadline_in_ms(EMBED_REST_MS)));
+}
+
+enum err_code
+embed_question(
+    struct embedder *e, const char *text, size_t len, float *vector_out)
+{
+	enum err_code rc;
+
+	if (!may_ask(e))
+		return err_set(ERR_UNAVAILABLE,
+		    "embeddings: the provider failed a moment ago");
+	rc = embed_texts(
+	    e, &text, &len, 1, deadline_in_ms(EMBED_QUESTION_MS), vector_out);
+	if (may_wait(rc))
+		atomic_store(&e->rest_until_ms, deadline_in_ms(EMBED_REST_MS));
+	else if (rc != ERR_CANCELLED)
+		atomic_store(&e->rest_until_ms, 0);
 	return rc;
 }

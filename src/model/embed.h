@@ -35,4 +35,14 @@ const char *embed_name(const struct embedder *embedder);
 enum err_code embed_texts(struct embedder *embedder, const char *const *texts,
     const size_t *lens, size_t count, uint64_t deadline_ms, float *vectors_out);
 
+/*
+ * The vector of a question that somebody waits with: in EMBED_QUESTION_MS or
+ * not at all. When the service is down the next question tries it EMBED_REST_MS
+ * later and those between fail at once, so that a turn is hardly slower.
+ */
+#define EMBED_QUESTION_MS 3000
+#define EMBED_REST_MS     5000
+enum err_code embed_question(
+    struct embedder *embedder, const char *text, size_t len, float *vector_out);
+
 #endif

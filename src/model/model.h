@@ -51,8 +51,9 @@ struct model_request {
 	size_t passage_count;
 	const struct model_term *terms;
 	size_t term_count;
-	double confidence_floor; /* 0..1; negative = the default */
-	const char *no_answer;   /* what to say below it */
+	/* 0..1; negative = the default. Of the extractive answerer. */
+	double confidence_floor;
+	const char *no_answer; /* what to say below it */
 	int max_sentences;
 	int64_t max_tokens; /* 0 = XIN_MODEL_MAX_TOKENS */
 	double temperature; /* below 0 = the provider's */
@@ -74,6 +75,7 @@ struct model_reply {
 	size_t cited_count;
 	int64_t prompt_tokens, completion_tokens;
 	char finish_reason[16];
+	uint64_t waited_us; /* for a service; 0 = computed here */
 };
 enum err_code model_answer(struct model *model,
     const struct model_request *request, uint64_t deadline_ms,
@@ -94,6 +96,7 @@ struct model_completion {
 	char model[64];
 	char finish_reason[16]; /* "stop", "length", ... */
 	int64_t prompt_tokens, completion_tokens;
+	uint64_t waited_us;
 };
 enum err_code model_chat(struct model *model, const struct model_chat *chat,
     uint64_t deadline_ms, struct model_completion *completion_out);

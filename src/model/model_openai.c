@@ -83,6 +83,7 @@ openai_chat(struct model *model, const struct model_chat *chat,
 	str_copy(completion->model, sizeof(completion->model), call.model);
 	model__openai_init(&reading, openai->provider, call.model, completion);
 	rc = model__provider_post(openai->provider, &call, deadline_ms);
+	completion->waited_us = clock_mono_us() - began;
 	if (rc == OK)
 		rc = model__openai_end(&reading);
 	if (chat->stream && reading.first_us > 0)
@@ -114,6 +115,7 @@ openai_answer(struct model *model, const struct model_request *request,
 	str_copy(reply->model, sizeof(reply->model), said.model);
 	reply->prompt_tokens = said.prompt_tokens;
 	reply->completion_tokens = said.completion_tokens;
+	reply->waited_us = said.waited_us;
 	str_copy(reply->finish_reason, sizeof(reply->finish_reason),
 	    said.finish_reason);
 	if (rc == OK)

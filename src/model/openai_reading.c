@@ -162,6 +162,12 @@ model__openai_end(struct openai_reading *r)
 		return err_set(ERR_BLOCKED, "chat: the model refused");
 	if (r->completion->finish_reason[0] == '\0')
 		return broken("ended in the middle");
+	if (strcmp(r->completion->finish_reason, "length") == 0 &&
+	    r->completion->text.len == 0)
+		return err_set(ERR_UPSTREAM,
+		    "chat: model \"%s\" used up its tokens before its first "
+		    "word: raise XIN_MODEL_MAX_TOKENS",
+		    r->model);
 	if (strcmp(r->completion->finish_reason, "content_filter") == 0)
 		return err_set(ERR_BLOCKED,
 		    "chat: the provider's content filter ended the answer");

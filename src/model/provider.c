@@ -120,6 +120,16 @@ struct outcome {
 	const char *reason; /* for the metric; a literal */
 };
 
+/* The provider may know better than its status whether to come again. */
+static void
+heed_wish(const struct http_call_reply *reply, struct outcome *outcome)
+{
+	char wish[8];
+
+	if (http_call_header(reply, "x-should-retry", wish, sizeof(wish)))
+		outcome->again = strcmp(wish, "true") == 0;
+}
+
 static enum err_code
 try_once(struct provider *p, const struct provider_call *call,
     uint64_t deadline_ms, struct outcome *outcome)
@@ -155,6 +165,7 @@ try_once(struct provider *p, const struct provider_call *call,
 		    p, call->model, reply.status, &reply.body, &outcome->again);
 		outcome->reason =
 		    reply.status == 429 ? "rate_limited" : "status";
+		heed_wish(&reply, outcome);
 	}
 	http_call_reply_done(&reply);
 	return rc;

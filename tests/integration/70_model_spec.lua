@@ -89,6 +89,7 @@ describe("a model service", function()
     assert.matches("Cite passages", body.messages[1].content)
     assert.matches("%[1%] ", body.messages[#body.messages].content)
     assert.is_true(turn.usage.prompt_tokens > 50)
+    assert.is_true(turn.usage.upstream_ms > 0)
     local capsule = server:ask("GET", "/v1/brands/default/turns/" .. turn.id .. "/capsule").json
     assert.equal("test-model", capsule.model)
     assert.same({ mode = "keyword", degraded = false }, capsule.retrieval)
@@ -100,6 +101,15 @@ describe("a model service", function()
     assert.matches('xin_model_calls_total{model="test%-model",outcome="ok"', text)
     assert.matches('xin_model_tokens_total{model="test%-model",kind="completion"', text)
     assert.matches("xin_model_first_token_seconds_count", text)
+  end)
+
+  its("is not counted as overhead of ours", function()
+    for _, fault in ipairs({ "slow:300", "stall:1" }) do
+      models:script({ fault })
+      local answer = server:turn("default", QUESTION)
+      assert.is_true(answer.json.usage.upstream_ms >= 300, fault)
+      assert.is_true(tonumber(answer.headers["xin-overhead-ms"]) < 300, fault)
+    end
   end)
 
   its("remembers what was said", function()
