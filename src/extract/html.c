@@ -506,21 +506,31 @@ walk(struct page *page, xmlNode *parent, int depth)
 	}
 }
 
+/* Without it libxml2 writes some of them to stderr, where our answer goes; and
+ * the last one hides the one that counts. */
+static void
+note_error(void *arg, xmlErrorPtr error)
+{
+	bool *out_of_memory = arg;
+
+	*out_of_memory |= error->code == XML_ERR_NO_MEMORY;
+}
+
 enum err_code
 extract__html(const char *text, size_t len, struct extract__blocks *blocks)
 {
 	struct page page = { .blocks = blocks };
-	const xmlError *error;
+	bool out_of_memory = false;
 	htmlDocPtr doc;
 
 	if (len > INT32_MAX)
 		return err_set(ERR_TOO_LARGE, "HTML of %zu bytes", len);
-	xmlResetLastError();
+	xmlSetStructuredErrorFunc(&out_of_memory, note_error);
 	doc = htmlReadMemory(text, (int)len, NULL, "UTF-8",
 	    HTML_PARSE_RECOVER | HTML_PARSE_NONET | HTML_PARSE_NOERROR |
 		HTML_PARSE_NOWARNING);
-	error = xmlGetLastError();
-	if (error != NULL && error->code == XML_ERR_NO_MEMORY)
+	xmlSetStructuredErrorFunc(NULL, NULL);
+	if (out_of_memory)
 		return err_set(
 		    ERR_TOO_LARGE, "the page needs more memory than allowed");
 	if (doc == NULL)

@@ -285,6 +285,29 @@ text_over_the_ceiling_is_refused(void **state)
 	mem_free(text);
 }
 
+/* libxml2 used to say so on stderr, in the middle of our answer. */
+static void
+a_page_over_the_memory_limit_says_so(void **state)
+{
+	struct extracted e;
+	struct buf page;
+
+	(void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	skip(); /* no memory limit there */
+#endif
+	buf_init(&page, 0);
+	while (page.len < 4000000)
+		buf_adds(&page, "<p>a</p>\n");
+	config_override(CFG_EXTRACT_HEAP_BYTES, "67108864");
+	assert_int_equal(
+	    extract_bytes(page.data, page.len, "text/html", &e), ERR_TOO_LARGE);
+	if (strstr(err_message(), "memory") == NULL)
+		fail_msg("%s", err_message());
+	config_override(CFG_EXTRACT_HEAP_BYTES, "536870912");
+	buf_done(&page);
+}
+
 static void
 type_and_name_choose_the_format(void **state)
 {
@@ -414,6 +437,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(deep_nesting_ends_in_an_answer),
 		cmocka_unit_test(documents_without_text_say_why),
 		cmocka_unit_test(text_over_the_ceiling_is_refused),
+		cmocka_unit_test(a_page_over_the_memory_limit_says_so),
 		cmocka_unit_test(type_and_name_choose_the_format),
 		cmocka_unit_test(real_documents_extract_or_say_why),
 	};
