@@ -160,7 +160,8 @@ place_of(const struct postgres__host *host)
 
 static enum err_code
 not_connected(const struct postgres__conn *conn,
-    const struct postgres__host *host, enum err_code rc, uint64_t deadline_ms)
+    const struct postgres__host *host, enum err_code rc, uint64_t deadline_ms,
+    uint64_t attempt_ms)
 {
 	char why[ERR_MESSAGE_MAX];
 
@@ -170,8 +171,7 @@ not_connected(const struct postgres__conn *conn,
 	if (rc == ERR_DEADLINE)
 		return err_set(ERR_UNAVAILABLE,
 		    "the store, PostgreSQL at %s, did not answer in %llu ms",
-		    place_of(host),
-		    (unsigned long long)conn->pool->postgres->attempt_ms);
+		    place_of(host), (unsigned long long)attempt_ms);
 	if (rc != ERR_UNAVAILABLE)
 		return rc;
 	postgres__why(conn->pg, why, sizeof(why));
@@ -185,6 +185,7 @@ attempt(struct postgres__pool *pool, const struct postgres__host *host,
     uint64_t deadline_ms, struct postgres__conn **conn_out)
 {
 	struct postgres__conn *conn = mem_zero(sizeof(*conn));
+	uint64_t attempt_ms = pool->postgres->attempt_ms;
 	struct postgres__params params;
 	struct step step = { .params = &params };
 	enum err_code rc;
@@ -195,8 +196,8 @@ attempt(struct postgres__pool *pool, const struct postgres__host *host,
 	must(step.pg != NULL);
 	conn->pg = step.pg;
 	conn->pool = pool;
-	rc = handshake(conn, deadline_min(deadline_ms,
-				 deadline_in_ms(pool->postgres->attempt_ms)));
+	rc = handshake(
+	    conn, deadline_min(deadline_ms, deadline_in_ms(attempt_ms)));
 	if (rc == OK && (PQsetnonblocking(conn->pg, 1) != 0 ||
 			    PQenterPipelineMode(conn->pg) != 1))
 		rc = ERR_UNAVAILABLE;
@@ -204,7 +205,7 @@ attempt(struct postgres__pool *pool, const struct postgres__host *host,
 		rc = loop_poll_open(
 		    PQsocket(conn->pg), on_ready, conn, &conn->poll);
 	if (rc != OK) {
-		rc = not_connected(conn, host, rc, deadline_ms);
+		rc = not_connected(conn, host, rc, deadline_ms, attempt_ms);
 		postgres__disconnect(conn);
 		return rc;
 	}
@@ -255,6 +256,28 @@ postgres__connect(struct postgres__pool *pool, uint64_t deadline_ms,
 		if (rc != ERR_UNAVAILABLE)
 			return rc;
 	}
+	return rc;
+}
+
+/* NULL for the empty string that libpq gives. */
+static char *
+copy_or_null(const char *text)
+{
+	return text != NULL && text[0] != '\0' ? mem_strdup(text) : NULL;
+}
+
+enum err_code
+postgres__connect_like(const struct postgres__conn *conn, uint64_t deadline_ms,
+    struct postgres__conn **conn_out)
+{
+	struct postgres__host host = { .name = copy_or_null(PQhost(conn->pg)),
+		.addr = copy_or_null(PQhostaddr(conn->pg)),
+		.port = copy_or_null(PQport(conn->pg)) };
+	enum err_code rc = attempt(conn->pool, &host, deadline_ms, conn_out);
+
+	mem_free(host.name);
+	mem_free(host.addr);
+	mem_free(host.port);
 	return rc;
 }
 

@@ -58,6 +58,8 @@ struct postgres__pool {
 	unsigned count; /* idle, lent, and being made */
 	unsigned waiting;
 	struct fiber_cond freed;
+	bool cancelling; /* over a connection made for it */
+	struct fiber_cond cancelled;
 	/* The server cannot be reached: until retry_at everybody gets `down`,
 	 * then one caller at a time tries. */
 	unsigned failures;
@@ -86,6 +88,9 @@ void postgres__params_free(struct postgres__params *params);
 /* ---- connect.c ---- */
 /* Tries the hosts in turn, the pool's last good one first. WAITS. */
 enum err_code postgres__connect(struct postgres__pool *pool,
+    uint64_t deadline_ms, struct postgres__conn **conn_out);
+/* Another one to the same server, outside the pool's count. WAITS. */
+enum err_code postgres__connect_like(const struct postgres__conn *conn,
     uint64_t deadline_ms, struct postgres__conn **conn_out);
 void postgres__disconnect(struct postgres__conn *conn);
 /* Until the socket is ready for one of the events. WAITS. */

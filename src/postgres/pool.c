@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/str.h"
 #include "base/task.h"
 #include "postgres/internal.h"
 
@@ -27,11 +28,9 @@
 #define ASK_MS          2000
 #define IDLE_MAX_MS     300000 /* then closed, when another comes back */
 #define RECOVER_MS      5000
-#define CANCELS_MAX     2 /* at once; each holds a pool thread */
 
 /* Of the process; the gauges are read from here. */
 static _Atomic int64_t busy, idle, waiting;
-static _Atomic int cancels;
 
 static double
 gauge(void *arg)
@@ -185,7 +184,10 @@ usable(struct postgres__conn *conn)
 		return false;
 	if (clock_mono_ms() - conn->used_at < ASK_AFTER_MS)
 		return true;
-	return postgres__sync(conn, deadline_in_ms(ASK_MS)) == OK;
+	if (postgres__sync(conn, deadline_in_ms(ASK_MS)) == OK)
+		return true;
+	close_idle(conn->pool); /* no better, and older */
+	return false;
 }
 
 static struct postgres__conn *
@@ -277,32 +279,59 @@ put_idle(struct postgres__conn *conn)
 	fiber_cond_signal(&pool->freed);
 }
 
-/* libpq 15 can only cancel with a blocking connection of its own: on a pool
- * thread, and never so many that the other work of those threads stands
- * still. Where that is not to be had the connection is closed; the server ends
- * the statement at its statement_timeout. */
-static enum err_code
-cancel(void *arg)
-{
-	char why[256];
+/* ---- what still runs ---- */
 
-	return PQcancel(arg, why, sizeof(why)) == 1
-		   ? OK
-		   : err_set(ERR_UNAVAILABLE, "cancel: %s", why);
+static bool
+same_server(const struct postgres__conn *a, const struct postgres__conn *b)
+{
+	return str_eq(PQhost(a->pg), PQhost(b->pg)) &&
+	       str_eq(PQhostaddr(a->pg), PQhostaddr(b->pg)) &&
+	       str_eq(PQport(a->pg), PQport(b->pg));
 }
 
 static enum err_code
-cancel_running(struct postgres__conn *conn)
+cancel_over(struct postgres__conn *other, const struct postgres__conn *conn,
+    uint64_t deadline_ms)
 {
-	PGcancel *handle = PQgetCancel(conn->pg);
-	enum err_code rc = ERR_UNAVAILABLE;
+	struct postgres_batch batch = { 0 };
+	enum err_code rc;
 
-	if (handle == NULL)
+	postgres_add(&batch, "SELECT pg_cancel_backend($1::int)", "i",
+	    (int64_t)PQbackendPID(conn->pg));
+	rc = postgres__exec(other, &batch, false, deadline_ms);
+	postgres_clear(&batch);
+	return rc;
+}
+
+/* PQcancel of libpq 15 blocks, without a limit when the server hangs, and is
+ * never encrypted. Asking over another connection is none of that: an idle one
+ * of the pool, else one made for it, one at a time. A cancel that comes late
+ * finds the session idle, and is ignored there. */
+static enum err_code
+cancel_running(struct postgres__conn *conn, uint64_t deadline_ms)
+{
+	struct postgres__pool *pool = conn->pool;
+	struct postgres__conn *other;
+	enum err_code rc;
+
+	while (pool->cancelling)
+		TRY(fiber_cond_wait(&pool->cancelled, deadline_ms));
+	if (pool->idle != NULL && same_server(pool->idle, conn)) {
+		other = take_idle(pool);
+		rc = cancel_over(other, conn, deadline_ms);
+		postgres__give_back(other);
 		return rc;
-	if (atomic_fetch_add(&cancels, 1) < CANCELS_MAX)
-		rc = pool_run(cancel, handle);
-	atomic_fetch_sub(&cancels, 1);
-	PQfreeCancel(handle);
+	}
+	pool->cancelling = true;
+	rc = pool->postgres == NULL
+		 ? err_set(ERR_CLOSED, "the link is being closed")
+		 : postgres__connect_like(conn, deadline_ms, &other);
+	if (rc == OK) {
+		rc = cancel_over(other, conn, deadline_ms);
+		postgres__disconnect(other);
+	}
+	pool->cancelling = false;
+	fiber_cond_broadcast(&pool->cancelled);
 	return rc;
 }
 
@@ -310,9 +339,10 @@ static void
 recover(void *arg)
 {
 	struct postgres__conn *conn = arg;
+	uint64_t deadline = deadline_in_ms(RECOVER_MS);
 
-	if (cancel_running(conn) != OK ||
-	    postgres__drain(conn, deadline_in_ms(RECOVER_MS)) != OK)
+	if (cancel_running(conn, deadline) != OK ||
+	    postgres__drain(conn, deadline) != OK)
 		conn->doomed = true;
 	postgres__give_back(conn);
 }
@@ -320,6 +350,8 @@ recover(void *arg)
 void
 postgres__give_back(struct postgres__conn *conn)
 {
+	if (conn->doomed)
+		close_idle(conn->pool); /* they lead to the same server */
 	if (conn->doomed || conn->pool->postgres == NULL ||
 	    PQstatus(conn->pg) != CONNECTION_OK ||
 	    (conn->in_flight && !conn->flushed))

@@ -229,6 +229,55 @@ a_cancelled_fiber_leaves_nothing_running(void **state)
 	postgres_close(later.link);
 }
 
+static void
+sleepers_are_cancelled_each(void **state)
+{
+	struct postgres *link = link_with("4", "10000");
+	struct postgres *other = link_with("1", "10000");
+	struct later later[4];
+	uint64_t began;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		later[i] = (struct later){ .link = link,
+			.deadline_ms = deadline_in_ms(400) };
+		fiber_start(sleep_in_fiber, &later[i]);
+	}
+	for (int i = 0; i < 4; i++) {
+		end_of(&later[i]);
+		assert_int_equal(later[i].rc, ERR_DEADLINE);
+	}
+	began = clock_mono_ms();
+	while (number(other, SLEEPERS) > 0) {
+		assert_true(clock_mono_ms() - began < 2000);
+		assert_int_equal(fiber_sleep(5), OK);
+	}
+	assert_true(number(link, BACKEND) > 0);
+	postgres_close(link);
+	postgres_close(other);
+}
+
+/* Nothing answers, the cancel neither; yet everything ends in its time. */
+static void
+a_frozen_server_holds_nobody(void **state)
+{
+	struct later later = { .link = link_with("2", "10000") };
+	uint64_t began;
+
+	(void)state;
+	assert_true(number(later.link, BACKEND) > 0);
+	postgres_server_freeze();
+	later.deadline_ms = deadline_in_ms(200);
+	fiber_start(sleep_in_fiber, &later);
+	end_of(&later);
+	began = clock_mono_ms();
+	postgres_close(later.link);
+	postgres_server_thaw();
+	assert_int_equal(later.rc, ERR_DEADLINE);
+	assert_in_range(later.took_ms, 150, 500);
+	assert_true(clock_mono_ms() - began < 6000);
+}
+
 struct hold {
 	struct postgres *link;
 	int64_t ms;
@@ -882,6 +931,48 @@ a_server_that_takes_no_writes_is_not_the_store(void **state)
 	assert_non_null(strstr(why, "read-only"));
 }
 
+/* A primary that became a replica under our connections. */
+static void
+a_connection_that_turned_read_only_is_left(void **state)
+{
+	struct postgres *link = link_with("1", "10000");
+	struct postgres_batch batch = { 0 };
+	int64_t backend = number(link, BACKEND);
+
+	(void)state;
+	postgres_add(&batch, "SET default_transaction_read_only = on", "");
+	assert_int_equal(postgres_run(link, &batch), OK);
+	postgres_clear(&batch);
+	postgres_add(&batch, "UPDATE health SET at = 1", "");
+	assert_int_equal(postgres_run(link, &batch), ERR_UNAVAILABLE);
+	assert_int_equal(postgres_run(link, &batch), OK);
+	postgres_clear(&batch);
+	assert_true(number(link, BACKEND) != backend);
+	postgres_close(link);
+}
+
+/* Silently gone, as behind a firewall: found by asking before it is used. */
+static void
+a_connection_idle_for_long_is_asked_first(void **state)
+{
+	struct postgres *link = link_with("1", "10000");
+	double before;
+	int64_t backend;
+
+	(void)state;
+	clock_fake_start(1760000000000);
+	backend = number(link, BACKEND);
+	before = metric_value(METRIC_STORE_ROUND_TRIPS, METRIC_NO_LABELS);
+	clock_fake_advance(31000);
+	assert_int_equal(number(link, BACKEND), backend);
+	assert_int_equal(number(link, BACKEND), backend);
+	assert_int_equal(
+	    metric_value(METRIC_STORE_ROUND_TRIPS, METRIC_NO_LABELS) - before,
+	    3);
+	clock_fake_stop();
+	postgres_close(link);
+}
+
 /* ---- migrations: outside fibers, as `xin migrate` ---- */
 
 static int
@@ -958,6 +1049,8 @@ run_all(void)
 		cmocka_unit_test(the_tasks_deadline_cancels_on_the_server),
 		cmocka_unit_test(the_statement_limit_holds_without_a_deadline),
 		cmocka_unit_test(a_cancelled_fiber_leaves_nothing_running),
+		cmocka_unit_test(sleepers_are_cancelled_each),
+		cmocka_unit_test(a_frozen_server_holds_nobody),
 		cmocka_unit_test(a_busy_pool_is_waited_for_until_the_deadline),
 		cmocka_unit_test(a_pool_that_stays_exhausted_is_overloaded),
 		cmocka_unit_test(a_deadlock_is_tried_again),
@@ -975,6 +1068,8 @@ run_all(void)
 		    a_wrong_password_names_the_store_and_no_password),
 		cmocka_unit_test(an_url_that_cannot_be_read_is_not_quoted),
 		cmocka_unit_test(a_dead_host_costs_its_time_once),
+		cmocka_unit_test(a_connection_that_turned_read_only_is_left),
+		cmocka_unit_test(a_connection_idle_for_long_is_asked_first),
 		cmocka_unit_test(tls_is_spoken_as_the_url_says),
 		cmocka_unit_test(an_operator_finds_stuck_rows_by_an_index),
 		cmocka_unit_test(

@@ -81,6 +81,18 @@ postgres_server_stop(void)
 	say("stop");
 }
 
+void
+postgres_server_freeze(void)
+{
+	say("freeze");
+}
+
+void
+postgres_server_thaw(void)
+{
+	say("thaw");
+}
+
 char *
 postgres_server_fresh(void)
 {

@@ -15,6 +15,8 @@ const char *postgres_server_url(void);
 void postgres_server_kill(void);  /* SIGKILL */
 void postgres_server_start(void); /* again, when it does not run */
 void postgres_server_stop(void);
+void postgres_server_freeze(void); /* SIGSTOP */
+void postgres_server_thaw(void);
 /* A new, empty database, and its URL (mem_free). */
 char *postgres_server_fresh(void);
 /* Ends it and removes its folder. */

@@ -5,9 +5,9 @@ socket, gone when whoever started it is gone.
 
 As a program (the C and Lua tests):
   postgres_server.py serve          prints the URL, then obeys one word a line:
-                                    kill (SIGKILL), start, stop, create (a new
-                                    database "fresh"), and answers "ok"; the end
-                                    of its standard input ends all
+                                    kill (SIGKILL), start, stop, freeze, thaw,
+                                    create (a new database "fresh"), and answers
+                                    "ok"; the end of its standard input ends all
   postgres_server.py run CMD ...    runs CMD with XIN_TEST_POSTGRES_URL set
 Exit status 77: there is no PostgreSQL here; the sentence is on standard output.
 
@@ -64,6 +64,7 @@ class Server:
         self.user = account()
         self.folder = tempfile.mkdtemp(prefix="xin-pg-")
         self.process = None
+        self.log = open(os.path.join(self.folder, "log"), "ab")
         try:
             self._make()
             self.start()
@@ -79,7 +80,6 @@ class Server:
 
     def _make(self):
         self.port = free_port()
-        self.log = open(os.path.join(self.folder, "log"), "ab")
         secret = os.path.join(self.folder, "secret")
         with open(secret, "w") as f:
             f.write(PASSWORD + "\n")
@@ -152,18 +152,28 @@ class Server:
     def stop(self):
         self._end(signal.SIGINT)  # fast shutdown
 
+    def _signal_all(self, number):
+        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
+                                  capture_output=True, text=True).stdout.split()
+        self.process.send_signal(number)
+        for pid in children:
+            try:
+                os.kill(int(pid), number)
+            except ProcessLookupError:
+                pass
+
+    def freeze(self):
+        """It takes connections (the kernel does) and says nothing any more."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self):
+        self._signal_all(signal.SIGCONT)
+
     def kill(self):
         """As a power cut: its children too."""
         if not self.process:
             return
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
-                                  capture_output=True, text=True).stdout.split()
-        self.process.send_signal(signal.SIGKILL)
-        for pid in children:
-            try:
-                os.kill(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        self._signal_all(signal.SIGKILL)
         self.process.wait()
         self.process = None
         time.sleep(0.1)  # shared memory lets go
@@ -176,6 +186,7 @@ class Server:
 
     def close(self):
         self._end(signal.SIGINT)
+        self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self):
@@ -189,7 +200,7 @@ def serve(server):
     print(server.url, flush=True)
     for line in sys.stdin:
         {"kill": server.kill, "start": server.start, "stop": server.stop,
-         "create": server.create}[line.strip()]()
+         "create": server.create, "freeze": server.freeze, "thaw": server.thaw}[line.strip()]()
         print("ok", flush=True)
 
 
