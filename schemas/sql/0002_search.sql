@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Chunks and what they say. The inverted index is in memory, made from
--- `chunk_words` (search_index.h: distinct tokens and counts of one chunk); a
--- search sees a chunk when its version is its source's live_version.
+-- Chunks and what they say. The index is in memory (search_index.h), made from
+-- `chunk_words` and `chunk_vectors`, which stand apart from the texts so that
+-- making it reads little; a search sees a chunk when its version is its source's
+-- live_version.
 CREATE TABLE chunks (
   id        INTEGER PRIMARY KEY,
   brand_id  TEXT NOT NULL,
@@ -12,14 +13,18 @@ CREATE TABLE chunks (
   end_at    INTEGER NOT NULL,
   title     TEXT NOT NULL,
   heading   TEXT NOT NULL,
-  text      TEXT NOT NULL,
-  metadata  TEXT
+  text      TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX chunks_place
   ON chunks(source_id, version, number, brand_id);
 CREATE TABLE chunk_words (
-  id    INTEGER PRIMARY KEY, -- of the chunk
-  words BLOB NOT NULL
+  id       INTEGER PRIMARY KEY, -- of the chunk
+  metadata TEXT,                -- NULL: its source's
+  words    BLOB NOT NULL        -- distinct tokens and their counts
+) STRICT;
+CREATE TABLE chunk_vectors (
+  id     INTEGER PRIMARY KEY, -- of the chunk
+  vector BLOB NOT NULL        -- 32-bit floats of this machine, of length 1
 ) STRICT;
 
 -- What is live, and in which order it became so: an index in memory that has
@@ -44,8 +49,9 @@ BEGIN
       stamp = excluded.stamp;
 END;
 CREATE TRIGGER search_live_switched
-AFTER UPDATE OF live_version ON knowledge_sources
+AFTER UPDATE OF live_version, metadata ON knowledge_sources
 WHEN NEW.live_version <> OLD.live_version
+  OR (NEW.live_version > 0 AND NEW.metadata <> OLD.metadata)
 BEGIN
   INSERT INTO search_live (brand_id, source_id, version, stamp)
     SELECT NEW.brand_id, NEW.id, NEW.live_version, coalesce(max(stamp), 0) + 1

@@ -77,6 +77,28 @@ search_takes_vectors(const struct search *search)
 	return search->ops->vectors;
 }
 
+static bool
+is_finite(const float *vector, size_t dimensions)
+{
+	for (size_t i = 0; vector != NULL && i < dimensions; i++)
+		if (!isfinite(vector[i]))
+			return false;
+	return true;
+}
+
+static enum err_code
+check_chunk(const struct chunk *chunk)
+{
+	if (!str_is_utf8(chunk->text, chunk->len))
+		return err_set(ERR_INVALID, "chunk %lld is not valid UTF-8",
+		    (long long)chunk->number);
+	if (!is_finite(chunk->vector, chunk->dimensions))
+		return err_set(ERR_INVALID,
+		    "chunk %lld: the vector holds what is no number",
+		    (long long)chunk->number);
+	return OK;
+}
+
 enum err_code
 search_put(struct search *search, const char *brand, const char *source_id,
     int64_t version, const char *title, const struct chunk *chunks,
@@ -85,10 +107,7 @@ search_put(struct search *search, const char *brand, const char *source_id,
 	if (version < 1)
 		return err_set(ERR_INVALID, "a version begins at 1");
 	for (size_t i = 0; i < count; i++)
-		if (!str_is_utf8(chunks[i].text, chunks[i].len))
-			return err_set(ERR_INVALID,
-			    "chunk %lld is not valid UTF-8",
-			    (long long)chunks[i].number);
+		TRY(check_chunk(&chunks[i]));
 	return count == 0 ? OK
 			  : search->ops->put(search, brand, source_id, version,
 				title, chunks, count);
@@ -140,6 +159,9 @@ search_find(struct search *search, const struct search_ask *ask,
 		return err_set(ERR_INVALID, "top_k must be from 1 to 200");
 	if (!str_is_utf8(ask->query, ask->query_len))
 		return err_set(ERR_INVALID, "the query is not valid UTF-8");
+	if (!is_finite(ask->vector, ask->dimensions))
+		return err_set(
+		    ERR_INVALID, "the query's vector holds what is no number");
 	text_tokens(ask->query, ask->query_len, add_term, &splitter);
 	splitter.keep_stop = true;
 	if (query.count == 0) /* nothing but function words: take those */

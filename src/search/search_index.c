@@ -41,12 +41,27 @@ free_terms(struct index_term *terms, size_t cap)
 	mem_free(terms);
 }
 
+static void
+clear_source(struct search_index *index, struct index_source *source)
+{
+	for (size_t i = 0; i < source->metadata_count; i++)
+		mem_free(source->metadata[i]);
+	mem_free(source->metadata);
+	mem_free(source->vectors);
+	index->source_bytes -= source->bytes;
+	source->metadata = NULL;
+	source->vectors = NULL;
+	source->metadata_count = source->vector_count = source->bytes = 0;
+}
+
 void
 search_index_free(struct search_index *index)
 {
 	if (index == NULL)
 		return;
 	free_terms(index->terms, index->term_cap);
+	for (size_t i = 0; i < index->source_count; i++)
+		clear_source(index, &index->sources[i]);
 	mem_free(index->docs);
 	mem_free(index->norms);
 	mem_free(index->sources);
@@ -57,7 +72,7 @@ search_index_free(struct search_index *index)
 size_t
 search_index_bytes(const struct search_index *index)
 {
-	return sizeof(*index) + index->posting_bytes +
+	return sizeof(*index) + index->posting_bytes + index->source_bytes +
 	       index->term_cap * sizeof(*index->terms) +
 	       index->doc_cap * (sizeof(*index->docs) + sizeof(double)) +
 	       index->source_cap * (sizeof(*index->sources) + 8);
@@ -248,6 +263,7 @@ search_index_empty_source(struct search_index *index, const char *source_id)
 	}
 	index->dead += source->count;
 	source->count = 0;
+	clear_source(index, source);
 }
 
 /* ---- chunks ---- */
@@ -268,9 +284,44 @@ search_index_pack(const struct search_words *words, struct buf *out)
 	}
 }
 
+/* The place + 1 of a text among the source's. */
 static uint32_t
-append_doc(struct search_index *index, const char *source_id, int64_t chunk,
-    int64_t number)
+keep_metadata(struct index_source *source, const char *text)
+{
+	size_t count = source->metadata_count;
+
+	if (text == NULL)
+		return 0;
+	if (count > 0 && str_eq(source->metadata[count - 1], text))
+		return (uint32_t)count;
+	source->metadata = mem_resize(
+	    source->metadata, (count + 1) * sizeof(*source->metadata));
+	source->metadata[count] = mem_strdup(text);
+	source->bytes += strlen(text) + sizeof(char *);
+	return (uint32_t)++source->metadata_count;
+}
+
+/* One with other dimensions than its source's first is left out. */
+static uint32_t
+keep_vector(struct index_source *source, const float *vector, size_t dimensions)
+{
+	size_t count = source->vector_count, size = dimensions * sizeof(float);
+
+	if (vector == NULL || dimensions == 0)
+		return 0;
+	if (count == 0)
+		source->dimensions = dimensions;
+	if (source->dimensions != dimensions)
+		return 0;
+	source->vectors = mem_resize(source->vectors, (count + 1) * size);
+	memcpy(source->vectors + count * dimensions, vector, size);
+	source->bytes += size;
+	return (uint32_t)++source->vector_count;
+}
+
+static uint32_t
+append_doc(struct search_index *index, const char *source_id,
+    const struct search_entry *entry)
 {
 	uint32_t place = make_source(index, source_id);
 	struct index_source *source = &index->sources[place];
@@ -285,9 +336,15 @@ append_doc(struct search_index *index, const char *source_id, int64_t chunk,
 	if (source->count++ == 0)
 		source->first = index->doc_count;
 	must(source->first + source->count == index->doc_count + 1);
+	index->source_bytes -= source->bytes;
 	index->docs[index->doc_count] = (struct index_doc){
-		.chunk = chunk, .number = number, .source = place
+		.chunk = entry->chunk,
+		.number = entry->number,
+		.source = place,
+		.metadata = keep_metadata(source, entry->metadata),
+		.vector = keep_vector(source, entry->vector, entry->dimensions),
 	};
+	index->source_bytes += source->bytes;
 	index->norms[index->doc_count] = 0;
 	return index->doc_count++;
 }
@@ -342,10 +399,10 @@ fetch(const struct search_index *index, const struct word *words, size_t count)
 
 enum err_code
 search_index_add(struct search_index *index, const char *source_id,
-    int64_t chunk, int64_t number, const void *packed, size_t len)
+    const struct search_entry *entry)
 {
-	const uint8_t *at = packed, *end = at + len;
-	uint32_t doc = append_doc(index, source_id, chunk, number);
+	const uint8_t *at = entry->packed, *end = at + entry->packed_len;
+	uint32_t doc = append_doc(index, source_id, entry);
 	struct word words[BATCH];
 	size_t count;
 
@@ -365,6 +422,33 @@ search_index_add(struct search_index *index, const char *source_id,
 	}
 	index->tokens += index->docs[doc].length;
 	return OK;
+}
+
+bool *
+search_index_allow(
+    const struct search_index *index, search_test_fn test, const void *arg)
+{
+	bool *allowed = mem_zero(index->doc_count + 1);
+
+	for (size_t i = 0; i < index->source_count; i++) {
+		const struct index_source *source = &index->sources[i];
+		uint32_t tested = UINT32_MAX;
+		bool passes = false;
+
+		for (uint32_t n = 0; n < source->count; n++) {
+			uint32_t place = source->first + n;
+			uint32_t metadata = index->docs[place].metadata;
+
+			if (metadata != tested)
+				passes = test(
+				    arg, metadata > 0
+					     ? source->metadata[metadata - 1]
+					     : NULL);
+			tested = metadata;
+			allowed[place] = passes;
+		}
+	}
+	return allowed;
 }
 
 /* ---- settling ---- */

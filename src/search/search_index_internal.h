@@ -5,7 +5,8 @@
 #include "base/mem.h"
 #include "search/search_index.h"
 
-/* Shared by search_index.c (changes) and search_rank.c (ranking) only. */
+/* Shared by search_index.c (changes), search_rank.c and search_nearest.c
+ * (ranking) only. */
 
 #define INDEX_POSTING_MAX 16   /* bytes of one, at most */
 #define INDEX_DEAD        (-1) /* the norm of a chunk that went away */
@@ -13,12 +14,19 @@
 struct index_doc {
 	int64_t chunk, number;
 	uint32_t source, length;
+	uint32_t metadata, vector; /* in the source's; a place + 1, 0 = none */
 };
 
-/* Chunks of a source stand behind each other. */
+/* Chunks of a source stand behind each other; what only they have goes away
+ * with them at once. */
 struct index_source {
 	char id[IDENT_SIZE];
 	uint32_t first, count;
+	char **metadata; /* neighbours with the same text share one */
+	size_t metadata_count;
+	float *vectors; /* `dimensions` each, unit length */
+	size_t vector_count, dimensions;
+	size_t bytes; /* of both */
 };
 
 /* `data` begins with the term's bytes, its postings follow: one place in memory
@@ -41,7 +49,7 @@ struct search_index {
 	size_t source_count, source_cap;
 	struct index_term *terms; /* open addressing, power of two */
 	size_t term_count, term_cap;
-	size_t posting_bytes;
+	size_t posting_bytes, source_bytes;
 };
 
 /* Walks the postings of a term, dead ones too. */
@@ -89,5 +97,24 @@ search__index_step(struct index_cursor *cursor)
 
 const struct index_term *search__index_term(
     const struct search_index *index, const char *name);
+
+/* The best `want` of what is offered: a heap, the worst at 0. */
+struct index_best {
+	const struct search_index *index;
+	struct search_ranked *items;
+	size_t count, want;
+};
+/* False when `score` cannot be among them. */
+static inline bool
+search__best_takes(const struct index_best *best, double score)
+{
+	return best->count < best->want || score >= best->items[0].score;
+}
+void search__best_offer(
+    struct index_best *best, uint32_t place, double score, double coverage);
+/* Best first. */
+void search__best_sort(struct index_best *best);
+double search__index_term_idf(
+    const struct search_index *index, const struct index_term *term);
 
 #endif

@@ -26,8 +26,8 @@ struct ranking {
 	struct asked asked[SEARCH_TERMS_MAX];
 	size_t count; /* of asked that have postings */
 	double all_idf;
-	struct search_ranked *best; /* a heap, the worst at 0 */
-	size_t found, want;
+	const bool *allowed; /* or NULL */
+	struct index_best best;
 	struct gain gains[WINDOW];
 };
 
@@ -46,8 +46,9 @@ count_living(const struct search_index *index, const struct index_term *term)
 	return living;
 }
 
-static double
-idf_of(const struct search_index *index, const struct index_term *term)
+double
+search__index_term_idf(
+    const struct search_index *index, const struct index_term *term)
 {
 	return search_lucene_idf((double)search_index_chunks(index),
 	    (double)count_living(index, term));
@@ -58,7 +59,8 @@ search_index_idf(const struct search_index *index, const char *const *terms,
     size_t count, double *idf_out)
 {
 	for (size_t i = 0; i < count; i++)
-		idf_out[i] = idf_of(index, search__index_term(index, terms[i]));
+		idf_out[i] = search__index_term_idf(
+		    index, search__index_term(index, terms[i]));
 }
 
 /* Equal scores stand by source and number, so that every back end and every
@@ -81,42 +83,61 @@ is_before(const struct search_index *index, const struct search_ranked *a,
 
 /* Let what stands at 0 sink to its place among `count`. */
 static void
-sink(struct ranking *ranking, size_t count)
+sink(struct index_best *best, size_t count)
 {
-	struct search_ranked *best = ranking->best, moved = best[0];
+	struct search_ranked *items = best->items, moved = items[0];
 	size_t at = 0, child;
 
 	while ((child = at * 2 + 1) < count) {
 		if (child + 1 < count &&
-		    is_before(ranking->index, &best[child], &best[child + 1]))
+		    is_before(best->index, &items[child], &items[child + 1]))
 			child++;
-		if (!is_before(ranking->index, &moved, &best[child]))
+		if (!is_before(best->index, &moved, &items[child]))
 			break;
-		best[at] = best[child];
+		items[at] = items[child];
 		at = child;
 	}
-	best[at] = moved;
+	items[at] = moved;
 }
 
-static void
-offer(struct ranking *ranking, const struct search_ranked *ranked)
+void
+search__best_offer(
+    struct index_best *best, uint32_t place, double score, double coverage)
 {
-	struct search_ranked *best = ranking->best;
-	size_t at = ranking->found;
+	struct search_ranked *items = best->items, ranked = {
+		.chunk = best->index->docs[place].chunk,
+		.score = score,
+		.coverage = coverage,
+		.place = place,
+	};
+	size_t at = best->count;
 
-	if (ranking->found == ranking->want) {
-		if (!is_before(ranking->index, ranked, &best[0]))
+	if (best->count == best->want) {
+		if (!is_before(best->index, &ranked, &items[0]))
 			return;
-		best[0] = *ranked;
-		sink(ranking, ranking->found);
+		items[0] = ranked;
+		sink(best, best->count);
 		return;
 	}
-	for (ranking->found++; at > 0; at = (at - 1) / 2) {
-		if (!is_before(ranking->index, &best[(at - 1) / 2], ranked))
+	for (best->count++; at > 0; at = (at - 1) / 2) {
+		if (!is_before(best->index, &items[(at - 1) / 2], &ranked))
 			break;
-		best[at] = best[(at - 1) / 2];
+		items[at] = items[(at - 1) / 2];
 	}
-	best[at] = *ranked;
+	items[at] = ranked;
+}
+
+/* The worst goes to the end, again and again. */
+void
+search__best_sort(struct index_best *best)
+{
+	for (size_t n = best->count; n > 1; n--) {
+		struct search_ranked worst = best->items[0];
+
+		best->items[0] = best->items[n - 1];
+		sink(best, n - 1);
+		best->items[n - 1] = worst;
+	}
 }
 
 static void
@@ -147,17 +168,11 @@ rank_window(struct ranking *ranking, uint32_t first, uint32_t count)
 	for (uint32_t i = 0; i < count; i++) {
 		double score = ranking->gains[i].score;
 
-		if (score <= 0 || (ranking->found == ranking->want &&
-				      score < ranking->best[0].score))
+		if (score <= 0 || !search__best_takes(&ranking->best, score) ||
+		    (ranking->allowed != NULL && !ranking->allowed[first + i]))
 			continue;
-		offer(ranking,
-		    &(struct search_ranked){
-			.chunk = ranking->index->docs[first + i].chunk,
-			.score = score,
-			.coverage =
-			    ranking->gains[i].coverage / ranking->all_idf,
-			.place = first + i,
-		    });
+		search__best_offer(&ranking->best, first + i, score,
+		    ranking->gains[i].coverage / ranking->all_idf);
 	}
 }
 
@@ -169,7 +184,7 @@ ask_terms(struct ranking *ranking, const char *const *terms, size_t count)
 		    search__index_term(ranking->index, terms[i]);
 		struct asked *asked = &ranking->asked[ranking->count];
 
-		asked->idf = idf_of(ranking->index, term);
+		asked->idf = search__index_term_idf(ranking->index, term);
 		ranking->all_idf += asked->idf;
 		if (term == NULL)
 			continue;
@@ -181,30 +196,23 @@ ask_terms(struct ranking *ranking, const char *const *terms, size_t count)
 
 size_t
 search_index_rank(const struct search_index *index, const char *const *terms,
-    size_t count, size_t want, struct search_ranked *out)
+    size_t count, const bool *allowed, size_t want, struct search_ranked *out)
 {
 	struct ranking *ranking = mem_zero(sizeof(*ranking));
 	size_t found;
 
 	must(count <= SEARCH_TERMS_MAX && want > 0);
 	ranking->index = index;
-	ranking->best = out;
-	ranking->want = want;
+	ranking->allowed = allowed;
+	ranking->best = (struct index_best){ index, out, 0, want };
 	ask_terms(ranking, terms, count);
 	for (uint32_t first = 0; first < index->doc_count; first += WINDOW) {
 		uint32_t left = index->doc_count - first;
 
 		rank_window(ranking, first, left < WINDOW ? left : WINDOW);
 	}
-	/* The worst goes to the end, again and again. */
-	found = ranking->found;
-	for (size_t n = found; n > 1; n--) {
-		struct search_ranked worst = out[0];
-
-		out[0] = out[n - 1];
-		sink(ranking, n - 1);
-		out[n - 1] = worst;
-	}
+	search__best_sort(&ranking->best);
+	found = ranking->best.count;
 	mem_free(ranking);
 	return found;
 }

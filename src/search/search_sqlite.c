@@ -16,9 +16,6 @@
 
 /* Bytes of all brands' indexes: about a million chunks. */
 #define BYTES_MAX ((size_t)512 << 20)
-/* With a filter so many are ranked first, then as many times more. */
-#define FILTERED_FIRST ((size_t)500)
-#define FILTERED_TIMES 8
 
 /* ---- putting ---- */
 
@@ -48,21 +45,45 @@ remove_chunk(sqlite3 *db, const struct putting *put, int64_t number)
 	sqlite3_reset(find);
 	TRY(sqlite_run(
 	    db, NULL, "DELETE FROM chunk_words WHERE id = ?1", "i", id));
+	TRY(sqlite_run(
+	    db, NULL, "DELETE FROM chunk_vectors WHERE id = ?1", "i", id));
 	return sqlite_run(
 	    db, NULL, "DELETE FROM chunks WHERE id = ?1", "i", id);
 }
 
 static enum err_code
-insert_words(sqlite3 *db, int64_t id, const struct buf *words)
+insert_words(
+    sqlite3 *db, int64_t id, const char *metadata, const struct buf *words)
 {
 	sqlite3_stmt *insert;
 
-	TRY(sqlite_statement(db,
-	    "INSERT INTO chunk_words (id, words) VALUES (?1, ?2)", &insert));
-	sqlite3_bind_int64(insert, 1, id);
+	TRY(sqlite_query(db, &insert,
+	    "INSERT INTO chunk_words (id, metadata, words) "
+	    "VALUES (?1, ?2, ?3)",
+	    "it", id, metadata));
 	sqlite3_bind_blob(
-	    insert, 2, buf_str(words), (int)words->len, SQLITE_STATIC);
+	    insert, 3, buf_str(words), (int)words->len, SQLITE_STATIC);
 	return sqlite_done(db, insert);
+}
+
+static enum err_code
+insert_vector(sqlite3 *db, int64_t id, const float *vector, size_t dimensions)
+{
+	size_t size = dimensions * sizeof(*vector);
+	float *unit = mem_alloc(size + 1);
+	sqlite3_stmt *insert;
+	enum err_code rc;
+
+	search_unit_vector(vector, dimensions, unit);
+	rc = sqlite_query(db, &insert,
+	    "INSERT INTO chunk_vectors (id, vector) VALUES (?1, ?2)", "i", id);
+	if (rc == OK) {
+		sqlite3_bind_blob(insert, 2, unit, (int)size, SQLITE_STATIC);
+		rc = sqlite_done(db, insert);
+		sqlite3_clear_bindings(insert);
+	}
+	mem_free(unit);
+	return rc;
 }
 
 static enum err_code
@@ -71,18 +92,23 @@ insert_chunk(sqlite3 *db, const struct putting *put, size_t i)
 	const struct chunk *chunk = &put->chunks[i];
 	char *text = mem_strndup(chunk->text, chunk->len);
 	enum err_code rc;
+	int64_t id;
 
 	rc = sqlite_run(db, NULL,
 	    "INSERT INTO chunks (brand_id, source_id, version, number, "
-	    "start_at, end_at, title, heading, text, metadata) "
-	    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-	    "ttiiiitttt", put->brand, put->source_id, put->version,
+	    "start_at, end_at, title, heading, text) "
+	    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+	    "ttiiiittt", put->brand, put->source_id, put->version,
 	    chunk->number, chunk->start, chunk->end, put->title,
-	    chunk->heading ? chunk->heading : "", text, chunk->metadata);
+	    chunk->heading ? chunk->heading : "", text);
 	mem_free(text);
 	if (rc != OK)
 		return rc;
-	return insert_words(db, sqlite3_last_insert_rowid(db), &put->words[i]);
+	id = sqlite3_last_insert_rowid(db);
+	TRY(insert_words(db, id, chunk->metadata, &put->words[i]));
+	if (chunk->vector == NULL || chunk->dimensions == 0)
+		return OK;
+	return insert_vector(db, id, chunk->vector, chunk->dimensions);
 }
 
 static enum err_code
@@ -139,6 +165,10 @@ drop_rows(sqlite3 *db, void *arg)
 
 	TRY(sqlite_run(db, NULL,
 	    "DELETE FROM chunk_words WHERE id IN (SELECT id FROM chunks "
+	    "WHERE source_id = ?1 AND version <> ?2 AND brand_id = ?3)",
+	    "tit", drop->source_id, drop->keep, drop->brand));
+	TRY(sqlite_run(db, NULL,
+	    "DELETE FROM chunk_vectors WHERE id IN (SELECT id FROM chunks "
 	    "WHERE source_id = ?1 AND version <> ?2 AND brand_id = ?3)",
 	    "tit", drop->source_id, drop->keep, drop->brand));
 	TRY(sqlite_run(db, NULL,
@@ -213,14 +243,12 @@ ask(struct search_embedded *embedded, const char *brand, struct asking *asking)
 }
 
 static bool
-passes(const json_t *filter, const char *metadata)
+passes(const void *filter, const char *metadata)
 {
 	json_auto json_t *object = NULL;
 	const char *key;
 	json_t *wanted;
 
-	if (filter == NULL)
-		return true;
 	if (metadata == NULL ||
 	    json_parse(metadata, strlen(metadata), &object) != OK)
 		return false;
@@ -231,29 +259,25 @@ passes(const json_t *filter, const char *metadata)
 }
 
 static enum err_code
-read_hit(sqlite3 *db, const struct search_ranked *ranked, const json_t *filter,
-    struct search_hit *hit, bool *passed_out)
+read_hit(
+    sqlite3 *db, const struct search_ranked *ranked, struct search_hits *hits)
 {
+	struct search_hit *hit = &hits->items[hits->count];
 	sqlite3_stmt *query;
-	char *metadata;
 	bool row;
 
-	*passed_out = false;
 	TRY(sqlite_query(db, &query,
 	    "SELECT c.source_id, c.version, c.number, c.title, c.text, "
-	    "c.heading, coalesce(c.metadata, s.metadata), s.source_url, "
-	    "c.start_at, c.end_at FROM chunks c JOIN knowledge_sources s "
-	    "ON s.id = c.source_id WHERE c.id = ?1",
+	    "c.heading, coalesce(w.metadata, s.metadata), s.source_url, "
+	    "c.start_at, c.end_at FROM chunks c "
+	    "CROSS JOIN chunk_words w ON w.id = c.id "
+	    "CROSS JOIN knowledge_sources s ON s.id = c.source_id "
+	    "WHERE c.id = ?1",
 	    "i", ranked->chunk));
 	TRY(sqlite_step(db, query, &row));
-	if (!row)
-		return OK;
-	metadata = sqlite_text(query, 6);
-	if (!passes(filter, metadata)) {
-		mem_free(metadata);
-		sqlite3_reset(query);
-		return OK;
-	}
+	if (!row) /* never: the index shows this very snapshot */
+		return err_set(ERR_INTERNAL, "chunk %lld is gone",
+		    (long long)ranked->chunk);
 	*hit = (struct search_hit){
 		.version = sqlite3_column_int64(query, 1),
 		.number = sqlite3_column_int64(query, 2),
@@ -262,65 +286,62 @@ read_hit(sqlite3 *db, const struct search_ranked *ranked, const json_t *filter,
 		.title = sqlite_text(query, 3),
 		.text = sqlite_text(query, 4),
 		.heading = sqlite_text(query, 5),
-		.metadata = metadata,
+		.metadata = sqlite_text(query, 6),
 		.source_url = sqlite_text(query, 7),
 		.start = sqlite3_column_int64(query, 8),
 		.end = sqlite3_column_int64(query, 9),
 	};
 	str_copy(hit->source_id, sizeof(hit->source_id),
 	    (const char *)sqlite3_column_text(query, 0));
+	hits->count++;
 	sqlite3_reset(query);
-	*passed_out = true;
 	return OK;
 }
 
-static bool
-is_filtered(const struct search_query *query)
+/* Words and vectors fused; words alone when no chunk has such a vector. */
+static size_t
+rank_both(const struct search_index *index, const struct search_query *query,
+    const bool *allowed, struct search_ranked *out)
 {
-	return query->filter != NULL && json_object_size(query->filter) > 0;
+	struct search_ranked *lexical = out + 2 * SEARCH_CANDIDATES;
+	struct search_ranked *nearest = lexical + SEARCH_CANDIDATES;
+	size_t lexical_count, nearest_count;
+
+	nearest_count = search_index_nearest(index, query->vector,
+	    query->dimensions, query->terms, query->count, allowed,
+	    SEARCH_CANDIDATES, nearest);
+	if (nearest_count == 0)
+		return search_index_rank(index, query->terms, query->count,
+		    allowed, (size_t)query->top_k, out);
+	lexical_count = search_index_rank(index, query->terms, query->count,
+	    allowed, SEARCH_CANDIDATES, lexical);
+	return search_index_fuse(
+	    index, lexical, lexical_count, nearest, nearest_count, out);
 }
 
-/* Hits from the ranked ones in [from, to), until there are top_k. */
-static enum err_code
-read_hits(sqlite3 *db, struct asking *asking,
-    const struct search_ranked *ranked, size_t from, size_t to)
-{
-	struct search_hits *hits = &asking->hits;
-	bool passed;
-
-	for (size_t i = from;
-	     i < to && hits->count < (size_t)asking->query->top_k; i++) {
-		TRY(read_hit(db, &ranked[i], asking->query->filter,
-		    &hits->items[hits->count], &passed));
-		hits->count += passed;
-	}
-	return OK;
-}
-
-/* A filter is looked at in the rows, so that the list may end too early: then
- * a longer one is ranked. */
 static enum err_code
 find_ranked(sqlite3 *db, struct asking *asking)
 {
+	const struct search_index *index = asking->brand->index;
 	const struct search_query *query = asking->query;
-	size_t top_k = (size_t)query->top_k, want = top_k, from = 0, found;
-	struct search_ranked *ranked = NULL;
-	enum err_code rc;
+	size_t top_k = (size_t)query->top_k, found;
+	struct search_ranked *ranked =
+	    mem_alloc(4 * SEARCH_CANDIDATES * sizeof(*ranked));
+	bool *allowed = NULL;
+	enum err_code rc = OK;
 
+	if (query->filter != NULL && json_object_size(query->filter) > 0)
+		allowed = search_index_allow(index, passes, query->filter);
+	if (query->vector != NULL && query->dimensions > 0)
+		found = rank_both(index, query, allowed, ranked);
+	else
+		found = search_index_rank(
+		    index, query->terms, query->count, allowed, top_k, ranked);
 	asking->hits.items = mem_zero(top_k * sizeof(*asking->hits.items));
-	if (is_filtered(query))
-		want = FILTERED_FIRST;
-	for (;; want *= FILTERED_TIMES) {
-		ranked = mem_resize(ranked, want * sizeof(*ranked));
-		found = search_index_rank(asking->brand->index, query->terms,
-		    query->count, want, ranked);
-		rc = read_hits(db, asking, ranked, from, found);
-		if (rc != OK || asking->hits.count == top_k || found < want ||
-		    !is_filtered(query))
-			break;
-		from = found;
-	}
+	for (size_t i = 0; i < found && i < top_k && rc == OK; i++)
+		rc = read_hit(db, &ranked[i], &asking->hits);
 	mem_free(ranked);
+	mem_free(allowed);
 	return rc;
 }
 
@@ -382,6 +403,7 @@ embedded_checkup(struct search *search, struct checkup *checkup)
 
 static const struct search_ops embedded_ops = {
 	.name = "sqlite",
+	.vectors = true,
 	.put = embedded_put,
 	.drop = embedded_drop,
 	.find = embedded_find,

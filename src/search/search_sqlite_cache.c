@@ -133,19 +133,30 @@ load_source(struct search_embedded *embedded, sqlite3 *db,
 	bool row;
 
 	TRY(sqlite_query(db, &query,
-	    "SELECT c.id, c.number, w.words FROM chunks c CROSS JOIN "
-	    "chunk_words w ON w.id = c.id WHERE c.source_id = ?1 AND "
-	    "c.version = ?2 AND c.brand_id = ?3",
+	    "SELECT c.id, c.number, w.words, coalesce(w.metadata, s.metadata), "
+	    "v.vector FROM knowledge_sources s CROSS JOIN chunks c "
+	    "CROSS JOIN chunk_words w ON w.id = c.id "
+	    "LEFT JOIN chunk_vectors v ON v.id = c.id "
+	    "WHERE s.id = ?1 AND c.source_id = ?1 AND c.version = ?2 AND "
+	    "c.brand_id = ?3",
 	    "tit", source_id, version, brand->name));
 	for (;;) {
+		struct search_entry entry;
+
 		TRY(sqlite_step(db, query, &row));
 		if (!row)
 			break;
-		TRY(search_index_add(brand->index, source_id,
-		    sqlite3_column_int64(query, 0),
-		    sqlite3_column_int64(query, 1),
-		    sqlite3_column_blob(query, 2),
-		    (size_t)sqlite3_column_bytes(query, 2)));
+		entry = (struct search_entry){
+			.chunk = sqlite3_column_int64(query, 0),
+			.number = sqlite3_column_int64(query, 1),
+			.packed = sqlite3_column_blob(query, 2),
+			.packed_len = (size_t)sqlite3_column_bytes(query, 2),
+			.metadata = (const char *)sqlite3_column_text(query, 3),
+			.vector = sqlite3_column_blob(query, 4),
+			.dimensions = (size_t)sqlite3_column_bytes(query, 4) /
+				      sizeof(float),
+		};
+		TRY(search_index_add(brand->index, source_id, &entry));
 	}
 	sqlite3_reset(query);
 	if (search_index_bytes(brand->index) > embedded->bytes_max)

@@ -746,6 +746,89 @@ a_short_list_is_the_head_of_the_long_one(void **state)
 	search_hits_done(&many);
 }
 
+/* ---- vectors ---- */
+
+static void
+put_vector(struct house *h, const char *source_id, const char *text, float x,
+    float y, const char *metadata)
+{
+	const float vector[] = { x, y };
+	struct chunk chunk = { .text = text,
+		.len = strlen(text),
+		.metadata = metadata,
+		.vector = x == 0 && y == 0 ? NULL : vector,
+		.dimensions = 2 };
+
+	assert_int_equal(
+	    search_put(h->search, "acme", source_id, 1, "", &chunk, 1), OK);
+	backend->make_live(h, "acme", source_id, 1);
+}
+
+/* "kn_a 16393 100": the hits, a million times the score (1/61 is 16393), the
+ * coverage in per cent. */
+static void
+expect_near(struct house *h, const char *query, float x, float y,
+    const char *filter, const char *expected)
+{
+	const float vector[] = { x, y };
+	json_auto json_t *object = NULL;
+	struct search_ask ask = { .brand = "acme",
+		.query = query,
+		.query_len = strlen(query),
+		.top_k = 8,
+		.vector = vector,
+		.dimensions = 2 };
+	struct search_hits hits;
+	char got[512] = "";
+	size_t len = 0;
+
+	if (filter != NULL)
+		assert_int_equal(
+		    json_parse(filter, strlen(filter), &object), OK);
+	ask.filter = object;
+	assert_int_equal(search_find(h->search, &ask, &hits), OK);
+	for (size_t i = 0; i < hits.count; i++)
+		len += (size_t)snprintf(got + len, sizeof(got) - len,
+		    "%s%s %.0f %.0f", i == 0 ? "" : ", ",
+		    hits.items[i].source_id, hits.items[i].score * 1e6,
+		    hits.items[i].coverage * 100);
+	assert_string_equal(got, expected);
+	search_hits_done(&hits);
+}
+
+static void
+words_and_vectors_are_fused_by_rank(void **state)
+{
+	struct house *h = *state;
+
+	put_vector(h, "kn_a", "alpha", 0, 1, NULL);
+	put_vector(h, "kn_b", "beta", 1, 0, NULL);
+	put_vector(h, "kn_c", "alpha gamma", 3, 1, NULL);
+	put_vector(h, "kn_d", "delta", 0, 0, NULL); /* none */
+	/* a: first and third; c: second in both; b: first of one. */
+	expect_near(h, "alpha", 5, 0, NULL,
+	    "kn_a 32266 100, kn_c 32258 100, kn_b 16393 0");
+	/* Without words the vector ranks alone. */
+	expect_near(
+	    h, "", 1, 0, NULL, "kn_b 16393 0, kn_c 16129 0, kn_a 15873 0");
+	expect(h, "acme", "alpha", "kn_a/0 kn_c/0");
+}
+
+static void
+only_live_vectors_of_the_filter_are_near(void **state)
+{
+	struct house *h = *state;
+
+	put_vector(h, "kn_a", "alpha", 1, 0, "{\"p\":1}");
+	put_vector(h, "kn_b", "beta", 2, 1, "{\"p\":2}");
+	put_vector(h, "kn_c", "gamma", 1, 1, "{\"p\":2}");
+	expect_near(
+	    h, "gamma", 1, 0, "{\"p\":2}", "kn_c 32522 100, kn_b 16393 0");
+	backend->make_live(h, "acme", "kn_c", 0);
+	expect_near(h, "", 1, 0, NULL, "kn_a 16393 0, kn_b 16129 0");
+	expect_near(h, "", 1, 0, "{\"p\":3}", "");
+}
+
 /* ---- queries ---- */
 
 static void
@@ -934,6 +1017,8 @@ main(void)
 		T(a_filter_does_not_shorten_the_list),
 		T(no_more_than_top_k_are_returned),
 		T(a_short_list_is_the_head_of_the_long_one),
+		T(words_and_vectors_are_fused_by_rank),
+		T(only_live_vectors_of_the_filter_are_near),
 		T(a_query_without_words_finds_nothing),
 		T(function_words_count_only_when_nothing_else_is_asked),
 		T(signs_of_query_languages_mean_nothing),

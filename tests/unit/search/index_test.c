@@ -10,15 +10,17 @@
 #include "base/str.h"
 #include "search/search_index.h"
 
-#define SOURCES 40
-#define EACH    100 /* chunks of a source, at most */
-#define WORDS   30
+#define SOURCES    40
+#define EACH       100 /* chunks of a source, at most */
+#define WORDS      30
+#define DIMENSIONS 37 /* not a multiple of what is added at once */
 
 /* The same chunks twice: in the index, and as plain counts. */
 struct plain {
 	unsigned counts[WORDS];
 	double length;
 	bool live;
+	float vector[DIMENSIONS];
 };
 
 struct model {
@@ -96,11 +98,20 @@ add_chunk(struct model *m, unsigned source, unsigned number)
 			.count = plain->counts[w],
 		};
 	}
+	for (size_t i = 0; i < DIMENSIONS; i++)
+		plain->vector[i] = (float)roll(m, 2001) - 1000;
+	search_unit_vector(plain->vector, DIMENSIONS, plain->vector);
 	source_name(source, id);
 	search_index_pack(&words, &packed);
 	assert_int_equal(
-	    search_index_add(m->index, id, chunk_name(source, number), number,
-		packed.data, packed.len),
+	    search_index_add(m->index, id,
+		&(struct search_entry){ .chunk = chunk_name(source, number),
+		    .number = number,
+		    .packed = packed.data,
+		    .packed_len = packed.len,
+		    .metadata = number % 3 == 0 ? "{}" : NULL,
+		    .vector = plain->vector,
+		    .dimensions = source % 5 == 0 ? 0 : DIMENSIONS }),
 	    OK);
 	buf_done(&packed);
 }
@@ -197,7 +208,7 @@ expect_ranked(struct model *m, const char *const *terms, size_t terms_count,
 {
 	static struct search_ranked ranked[SOURCES * EACH];
 	size_t found =
-	    search_index_rank(m->index, terms, terms_count, want, ranked);
+	    search_index_rank(m->index, terms, terms_count, NULL, want, ranked);
 
 	assert_int_equal(found, count < want ? count : want);
 	for (size_t i = 0; i < found; i++) {
@@ -275,6 +286,129 @@ sources_come_and_go_and_the_scores_stay_right(void **state)
 	assert_int_equal(search_index_chunks(m->index), 0);
 }
 
+static double
+cosine(const struct plain *plain, const float *unit)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < DIMENSIONS; i++)
+		sum += (double)plain->vector[i] * unit[i];
+	return sum;
+}
+
+static bool
+has_metadata(const void *arg, const char *metadata)
+{
+	(void)arg;
+	return metadata != NULL;
+}
+
+/* How many are nearer than the last of `ranked`, looked at one by one. */
+static void
+expect_nearest(struct model *m, const float *query, const bool *allowed,
+    const struct search_ranked *ranked, size_t count)
+{
+	size_t nearer = 0;
+	double last = ranked[count - 1].score;
+
+	for (unsigned s = 0; s < SOURCES; s++)
+		for (unsigned n = 0; n < EACH; n++)
+			nearer += s % 5 != 0 && m->chunks[s][n].live &&
+				  (allowed == NULL || n % 3 == 0) &&
+				  cosine(&m->chunks[s][n], query) > last + 1e-5;
+	assert_true(nearer < count);
+	for (size_t i = 0; i < count; i++) {
+		unsigned chunk = (unsigned)ranked[i].chunk - 1;
+		const struct plain *plain =
+		    &m->chunks[chunk / EACH][chunk % EACH];
+
+		assert_true(plain->live && chunk / EACH % 5 != 0);
+		assert_true(allowed == NULL || chunk % EACH % 3 == 0);
+		assert_true(
+		    fabs(ranked[i].score - cosine(plain, query)) < 1e-5);
+		assert_true(i == 0 || ranked[i - 1].score >= ranked[i].score);
+	}
+}
+
+static void
+the_nearest_are_found_among_those_allowed(void **state)
+{
+	struct model *m = *state;
+	const char *terms[] = { "w29", "w11" };
+	struct search_ranked ranked[50];
+	float query[DIMENSIONS], longer[DIMENSIONS];
+	bool *allowed;
+
+	for (unsigned s = 0; s < SOURCES; s++)
+		fill_source(m, s, roll(m, EACH));
+	for (unsigned s = 0; s < SOURCES; s += 3)
+		fill_source(m, s, roll(m, EACH));
+	search_index_settle(m->index);
+	for (size_t i = 0; i < DIMENSIONS; i++)
+		longer[i] = (float)roll(m, 2001) - 1000;
+	search_unit_vector(longer, DIMENSIONS, query);
+	assert_int_equal(search_index_nearest(m->index, longer, DIMENSIONS,
+			     terms, 2, NULL, 50, ranked),
+	    50);
+	expect_nearest(m, query, NULL, ranked, 50);
+	allowed = search_index_allow(m->index, has_metadata, NULL);
+	assert_int_equal(search_index_nearest(m->index, longer, DIMENSIONS,
+			     terms, 2, allowed, 50, ranked),
+	    50);
+	expect_nearest(m, query, allowed, ranked, 50);
+	mem_free(allowed);
+	assert_int_equal(search_index_nearest(m->index, longer, DIMENSIONS - 1,
+			     terms, 2, NULL, 50, ranked),
+	    0);
+}
+
+/* The coverage of the nearest is that of the ranking by words. */
+static void
+both_lists_are_fused_by_rank(void **state)
+{
+	static struct search_ranked all[SOURCES * EACH];
+	struct model *m = *state;
+	const char *terms[] = { "w29", "w11" };
+	struct search_ranked lexical[20], nearest[20], fused[40];
+	double ranks[40] = { 0 };
+	size_t count, both = 0;
+
+	for (unsigned s = 0; s < SOURCES; s++)
+		fill_source(m, s, 3);
+	search_index_settle(m->index);
+	count =
+	    search_index_rank(m->index, terms, 2, NULL, SOURCES * EACH, all);
+	memcpy(lexical, all, sizeof(lexical));
+	assert_int_equal(search_index_nearest(m->index, m->chunks[1][0].vector,
+			     DIMENSIONS, terms, 2, NULL, 20, nearest),
+	    20);
+	assert_int_equal(nearest[0].chunk, chunk_name(1, 0));
+	for (size_t i = 0; i < 20; i++) {
+		double coverage = 0;
+
+		for (size_t k = 0; k < count; k++)
+			if (all[k].chunk == nearest[i].chunk)
+				coverage = all[k].coverage;
+		assert_true(fabs(nearest[i].coverage - coverage) < 1e-12);
+		for (size_t k = 0; k < 20; k++)
+			both += lexical[k].chunk == nearest[i].chunk;
+	}
+	assert_true(both > 0);
+	assert_int_equal(
+	    search_index_fuse(m->index, lexical, 20, nearest, 20, fused),
+	    40 - both);
+	for (size_t i = 0; i < 40 - both; i++) {
+		for (size_t k = 0; k < 20; k++) {
+			if (lexical[k].chunk == fused[i].chunk)
+				ranks[i] += 1.0 / (61 + (double)k);
+			if (nearest[k].chunk == fused[i].chunk)
+				ranks[i] += 1.0 / (61 + (double)k);
+		}
+		assert_true(fabs(ranks[i] - fused[i].score) < 1e-12);
+		assert_true(i == 0 || fused[i - 1].score >= fused[i].score);
+	}
+}
+
 static void
 an_empty_index_finds_nothing(void **state)
 {
@@ -285,7 +419,8 @@ an_empty_index_finds_nothing(void **state)
 
 	search_index_settle(m->index);
 	search_index_empty_source(m->index, "kn_none");
-	assert_int_equal(search_index_rank(m->index, terms, 1, 1, &ranked), 0);
+	assert_int_equal(
+	    search_index_rank(m->index, terms, 1, NULL, 1, &ranked), 0);
 	search_index_idf(m->index, terms, 1, &idf);
 	assert_true(idf == log(2));
 }
@@ -307,8 +442,10 @@ damaged_words_are_an_error(void **state)
 	struct model *m = *state;
 
 	for (size_t i = 0; i < sizeof(damaged) / sizeof(*damaged); i++)
-		assert_int_equal(search_index_add(m->index, "kn_x", 1, 0,
-				     damaged[i].packed, damaged[i].len),
+		assert_int_equal(
+		    search_index_add(m->index, "kn_x",
+			&(struct search_entry){ .packed = damaged[i].packed,
+			    .packed_len = damaged[i].len }),
 		    ERR_IO);
 }
 
@@ -347,6 +484,8 @@ main(void)
 	const struct CMUnitTest index_tests[] = {
 		T(an_index_gives_the_scores_of_the_formula),
 		T(sources_come_and_go_and_the_scores_stay_right),
+		T(the_nearest_are_found_among_those_allowed),
+		T(both_lists_are_fused_by_rank),
 		T(an_empty_index_finds_nothing),
 		T(damaged_words_are_an_error),
 		T(words_of_a_chunk_are_counted_by_where_they_stand),
