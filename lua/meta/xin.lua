@@ -20,7 +20,7 @@
 ---@field reply string? what to say, for handoff and reply
 ---@field query string? what to search for instead of the message
 ---@field prompt string? the system prompt
----@field model string? of XIN_MODEL_URL's
+---@field model string|string[]? one, or several that are asked in order until one answers
 ---@field max_tokens integer?
 ---@field temperature number?
 ---@field top_k integer?

@@ -173,45 +173,84 @@ add_term(void *arg, const struct text_token *token)
 }
 
 static enum err_code
-ask_model(
-    struct turn *turn, struct terms *terms, struct model_passage *passages)
+weigh_terms(struct turn *turn, const char *question, struct terms *terms)
 {
-	const json_t *retrieval = json_object_get(turn->brand, "retrieval");
-	const char *question = guard_text_str(turn->message);
-	const char *no_answer = json_str(turn->route, "no_answer");
-	json_t *floor = json_object_get(turn->route, "confidence_floor");
-	struct model_request ask = {
-		.model = json_str(turn->route, "model"),
-		.system = json_str(turn->route, "prompt"),
-		.history = turn->history,
-		.question = question,
-		.passages = passages,
-		.passage_count = turn->hits.count,
-		.terms = terms->items,
-		.no_answer = no_answer,
-		.confidence_floor = -1,
-		.max_tokens = json_int(turn->route, "max_tokens", 0),
-		.temperature = -1,
-	};
-	const json_t *temperature = json_object_get(turn->route, "temperature");
-
-	if (floor == NULL)
-		floor = json_object_get(retrieval, "confidence_floor");
-	if (json_is_number(floor))
-		ask.confidence_floor = json_number_value(floor);
-	if (json_is_number(temperature))
-		ask.temperature = json_number_value(temperature);
-	if (ask.no_answer == NULL)
-		ask.no_answer =
-		    brand_sentence(turn->brand, "no_answer", turn->language);
-	if (ask.no_answer == NULL)
-		ask.no_answer = "I don't know.";
 	text_tokens(question, strlen(question), add_term, terms);
 	TRY(search_idf(turn->product->search, turn->request->brand,
 	    terms->tokens, terms->count, terms->idf));
 	for (size_t i = 0; i < terms->count; i++)
 		terms->items[i] =
 		    (struct model_term){ terms->tokens[i], terms->idf[i] };
+	return OK;
+}
+
+/* A number of the route, else of the brand's retrieval, else -1. */
+static double
+number_of(const struct turn *turn, const char *key)
+{
+	const json_t *number = json_object_get(turn->route, key);
+
+	if (number == NULL)
+		number = json_object_get(
+		    json_object_get(turn->brand, "retrieval"), key);
+	return json_is_number(number) ? json_number_value(number) : -1;
+}
+
+static const char *
+no_answer_of(const struct turn *turn)
+{
+	const char *said = json_str(turn->route, "no_answer");
+
+	if (said == NULL)
+		said = brand_sentence(turn->brand, "no_answer", turn->language);
+	return said != NULL ? said : "I don't know.";
+}
+
+/* The models that the route names are asked in order until one answers; each
+ * may use its share of the time that is left. */
+static enum err_code
+ask_in_order(struct turn *turn, struct model_request *ask)
+{
+	const json_t *named = json_object_get(turn->route, "model");
+	size_t count = json_is_array(named) ? json_array_size(named) : 0;
+	uint64_t until = deadline_in_ms((uint64_t)config_int(CFG_MODEL_MS));
+	enum err_code rc = OK;
+
+	ask->model = json_string_value(named);
+	if (count == 0)
+		return model_answer(
+		    turn->product->model, ask, 0, &turn->answer);
+	for (size_t i = 0; i < count; i++) {
+		ask->model = json_string_value(json_array_get(named, i));
+		rc = model_answer(turn->product->model, ask,
+		    deadline_in_ms(deadline_left_ms(until) / (count - i)),
+		    &turn->answer);
+		if (rc == OK || rc == ERR_CANCELLED)
+			break;
+	}
+	return rc;
+}
+
+static enum err_code
+ask_model(
+    struct turn *turn, struct terms *terms, struct model_passage *passages)
+{
+	const char *question = guard_text_str(turn->message);
+	struct model_request ask = {
+		.system = json_str(turn->route, "prompt"),
+		.history = turn->history,
+		.question = question,
+		.passages = passages,
+		.passage_count = turn->hits.count,
+		.terms = terms->items,
+		.no_answer = no_answer_of(turn),
+		.confidence_floor = number_of(turn, "confidence_floor"),
+		.max_tokens = json_int(turn->route, "max_tokens", 0),
+		.temperature = number_of(turn, "temperature"),
+	};
+
+	if (model_needs_terms(turn->product->model))
+		TRY(weigh_terms(turn, question, terms));
 	ask.term_count = terms->count;
 	for (size_t i = 0; i < turn->hits.count; i++) {
 		const struct search_hit *hit = &turn->hits.items[i];
@@ -219,7 +258,7 @@ ask_model(
 		passages[i] = (struct model_passage){ hit->title, hit->text,
 			strlen(hit->text), hit->score, hit->coverage };
 	}
-	return model_answer(turn->product->model, &ask, 0, &turn->answer);
+	return ask_in_order(turn, &ask);
 }
 
 static enum err_code

@@ -43,6 +43,12 @@ model_name(const struct model *model)
 	return model->ops->name;
 }
 
+bool
+model_needs_terms(const struct model *model)
+{
+	return model->ops->terms;
+}
+
 static bool
 count_token(void *arg, const struct text_token *token)
 {

@@ -24,6 +24,8 @@ struct model;
 enum err_code model_open(const char *url, struct model **model_out);
 void model_close(struct model *model);
 const char *model_name(const struct model *model);
+/* Whether a request needs its terms; counting them costs a search. */
+bool model_needs_terms(const struct model *model);
 struct checkup;
 /* A service is asked for one word. WAITS. */
 enum err_code model_checkup(struct model *model, struct checkup *checkup);

@@ -9,6 +9,7 @@
  * the model's name) the front fills in. */
 struct model_ops {
 	const char *name;
+	bool terms; /* answer looks at the request's terms and their idf */
 	enum err_code (*answer)(struct model *model,
 	    const struct model_request *request, uint64_t deadline_ms,
 	    struct model_reply *reply);

@@ -177,6 +177,7 @@ extractive_checkup(struct model *model, struct checkup *checkup)
 
 static const struct model_ops extractive_ops = {
 	.name = "extractive",
+	.terms = true,
 	.answer = extractive_answer,
 	.checkup = extractive_checkup,
 	.chat = extractive_chat,

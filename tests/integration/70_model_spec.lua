@@ -14,6 +14,9 @@ local M = {
   fallback = "fallback", no_answer = "none",
 }
 function M.route(turn)
+  if turn.text:find("several models", 1, true) then
+    return { route = "answer", model = { "other", "test-model" } }
+  end
   if turn.text:find("other model", 1, true) then
     return { route = "answer", model = "other" }
   end
@@ -191,6 +194,12 @@ describe("a model service", function()
     assert.equal("fallback", server:turn("asking", "other model: " .. QUESTION).json.reply)
     local failed = server:events("turn.failed")
     assert.matches('does not know model "other"', failed[#failed].error)
+  end)
+
+  its("gives way to the next that the brand names", function()
+    local turn = server:turn("asking", "several models: " .. QUESTION).json
+    assert.matches("30 days", turn.reply)
+    assert.same({ "other", "test-model" }, { models:calls()[1].body.model, models:calls()[2].body.model })
   end)
 
   its("is asked by scripts with xin.model.chat", function()
