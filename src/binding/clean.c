@@ -130,28 +130,36 @@ is_verbatim(const char *type)
 	return str_eq(type, "code") || str_eq(type, "table");
 }
 
-/* "3", "Page 3 of 12", "- 3 -": ASCII digits with few other letters. */
+/* "3", "Page 3 of 12", "- 3 -": ASCII digits with few other letters. A number
+ * alone may as well be a cell of a table or somebody's telephone: where pages
+ * are known it must be the page's, elsewhere short. */
 static bool
-is_page_number(const char *text, size_t len)
+is_page_number(const char *text, size_t len, int64_t page)
 {
 	char rest[32];
-	size_t n = 0;
-	bool digits = false;
+	size_t n = 0, digits = 0;
+	int64_t number = 0;
 
 	if (len == 0 || len > 24)
 		return false;
 	for (size_t i = 0; i < len; i++) {
-		if (isdigit((unsigned char)text[i]))
-			digits = true;
-		else if (isalpha((unsigned char)text[i]))
+		if (isdigit((unsigned char)text[i])) {
+			digits++;
+			number = number * 10 + (text[i] - '0');
+			if (digits > 8)
+				return false;
+		} else if (isalpha((unsigned char)text[i]))
 			rest[n++] = (char)tolower((unsigned char)text[i]);
 		else if ((unsigned char)text[i] >= 0x80)
 			return false;
 	}
 	rest[n] = '\0';
-	return digits &&
-	       (n == 0 || strcmp(rest, "page") == 0 ||
-		   strcmp(rest, "pageof") == 0 || strcmp(rest, "of") == 0);
+	if (digits == 0)
+		return false;
+	if (n == 0)
+		return page > 0 ? number == page : digits <= 3;
+	return strcmp(rest, "page") == 0 || strcmp(rest, "pageof") == 0 ||
+	       strcmp(rest, "of") == 0;
 }
 
 static bool
@@ -161,22 +169,28 @@ may_repeat(const json_t *block, size_t len)
 	       len >= REPEATED_LEN_MIN && len <= REPEATED_LEN_MAX;
 }
 
-/* How often each short paragraph stands in the document. */
+/* How often each short paragraph stands in the document; on how many pages,
+ * where there are pages (a table repeats itself on one). */
 static json_t *
 count_lines(const json_t *items)
 {
 	json_t *counts = json_object();
+	json_auto json_t *pages = json_object();
 	size_t i;
 	json_t *block;
 
 	json_array_foreach (items, i, block) {
 		const json_t *text = json_object_get(block, "text");
 		const char *line = json_string_value(text);
+		int64_t page = json_int(block, "page", 0);
 
-		if (may_repeat(block, json_string_length(text)) &&
-		    strlen(line) == json_string_length(text))
-			json_object_set_new(counts, line,
-			    json_integer(json_int(counts, line, 0) + 1));
+		if (!may_repeat(block, json_string_length(text)) ||
+		    strlen(line) != json_string_length(text) ||
+		    (page > 0 && json_int(pages, line, 0) == page))
+			continue;
+		json_object_set_new(pages, line, json_integer(page));
+		json_object_set_new(
+		    counts, line, json_integer(json_int(counts, line, 0) + 1));
 	}
 	return counts;
 }
@@ -219,7 +233,8 @@ is_furniture(const json_t *block, json_t *counts)
 
 	if (!str_eq(json_str(block, "type"), "paragraph"))
 		return false;
-	if (is_page_number(line, json_string_length(text)))
+	if (is_page_number(
+		line, json_string_length(text), json_int(block, "page", 0)))
 		return true;
 	times = json_int(counts, line, 0);
 	if (times < 0)

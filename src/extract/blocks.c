@@ -11,8 +11,9 @@
 #include "base/mem.h"
 #include "extract/internal.h"
 
-#define TITLE_MAX  500
-#define KEPT_BYTES ((size_t)64 << 10)
+#define BLOCK_BYTES ((size_t)256 << 10)
+#define TITLE_MAX   500
+#define KEPT_BYTES  ((size_t)64 << 10)
 
 static const char *const type_names[] = {
 	[BLOCK_HEADING] = "heading",
@@ -140,8 +141,8 @@ extract__set_title(struct extract__blocks *blocks, const char *text, size_t len)
 	blocks->title = buf_take(&title, NULL);
 }
 
-void
-extract__add(struct extract__blocks *blocks, enum block_type type, int level,
+static void
+add_block(struct extract__blocks *blocks, enum block_type type, int level,
     const char *text, size_t len)
 {
 	struct buf cleaned;
@@ -174,4 +175,41 @@ extract__add(struct extract__blocks *blocks, enum block_type type, int level,
 	if (type == BLOCK_HEADING && level == 1)
 		extract__set_title(blocks, at, len);
 	buf_done(&cleaned);
+}
+
+/* Where a text that is too long for one block may be cut: behind a line, a
+ * word, or a character. */
+static size_t
+cut_length(const char *text, size_t len)
+{
+	static const char *const at[] = { "\n", " " };
+	size_t cut = len;
+
+	if (len <= BLOCK_BYTES)
+		return len;
+	for (size_t i = 0; i < 2; i++) {
+		const char *found =
+		    memrchr(text + BLOCK_BYTES / 2, at[i][0], BLOCK_BYTES / 2);
+
+		if (found != NULL)
+			return (size_t)(found + 1 - text);
+	}
+	for (cut = BLOCK_BYTES; cut > 0; cut--)
+		if (((unsigned char)text[cut] & 0xc0) != 0x80)
+			break;
+	return cut > 0 ? cut : BLOCK_BYTES;
+}
+
+void
+extract__add(struct extract__blocks *blocks, enum block_type type, int level,
+    const char *text, size_t len)
+{
+	size_t cut;
+
+	do {
+		cut = cut_length(text, len);
+		add_block(blocks, type, level, text, cut);
+		text += cut;
+		len -= cut;
+	} while (len > 0 && !blocks->full);
 }

@@ -19,8 +19,10 @@
 
 #define DOCUMENT_FD 3
 #define PIECE_BYTES ((size_t)64 << 10)
-/* No charset needs more bytes for a byte of UTF-8 (UTF-32: 4). */
-#define WIDEST      4
+/* UTF-32 needs so many bytes for a byte of UTF-8, others but UTF-16 one. */
+#define WIDEST 4
+/* Markup is left out; memory has a ceiling of its own. */
+#define MARKUP      4
 #define LARGE_BYTES ((size_t)1 << 20)
 
 static enum err_code
@@ -47,13 +49,14 @@ too_much(size_t size, size_t max_bytes)
 }
 
 static enum err_code
-map_document(size_t max_bytes, const char **data_out, size_t *len_out)
+map_document(
+    size_t max_bytes, size_t factor, const char **data_out, size_t *len_out)
 {
 	size_t size = 0;
 	void *map;
 
 	TRY(file_size(&size));
-	if (size / WIDEST > max_bytes)
+	if (size / factor > max_bytes)
 		return too_much(size, max_bytes);
 	map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, DOCUMENT_FD, 0);
 	if (map == MAP_FAILED)
@@ -164,6 +167,21 @@ read_slim_text(enum extract__format format, struct extract__blocks *blocks,
 	return rc;
 }
 
+/* How many times the ceiling of text the file may be long. */
+static size_t
+size_factor(enum extract__format format)
+{
+	char head[512];
+	ssize_t n = pread(DOCUMENT_FD, head, sizeof(head), 0);
+
+	if (n > 0 && extract__is_wide(head, (size_t)n))
+		return WIDEST;
+	return format == EXTRACT_PLAIN || format == EXTRACT_CSV ||
+		       format == EXTRACT_TSV
+		   ? 1
+		   : MARKUP;
+}
+
 static enum err_code
 read_text(enum extract__format format, struct extract__blocks *blocks,
     char charset[32])
@@ -175,7 +193,7 @@ read_text(enum extract__format format, struct extract__blocks *blocks,
 
 	if (can_be_slim(format))
 		return read_slim_text(format, blocks, charset);
-	TRY(map_document(blocks->max_bytes, &data, &len));
+	TRY(map_document(blocks->max_bytes, size_factor(format), &data, &len));
 	buf_init(&text, 0);
 	if (format == EXTRACT_RTF)
 		rc = extract__rtf(data, len, blocks);
@@ -218,7 +236,7 @@ read_mail(struct extract__blocks *blocks, char charset[32])
 	TRY(file_size(&len));
 	if (n <= 0 || !extract__is_wide(head, (size_t)n))
 		return extract__mail(next_piece, NULL, blocks);
-	TRY(map_document(blocks->max_bytes, &data, &len));
+	TRY(map_document(blocks->max_bytes, WIDEST, &data, &len));
 	buf_init(&text, 0);
 	rc = extract__to_utf8(data, len, false, &text, charset);
 	munmap((void *)(uintptr_t)data, len);

@@ -289,6 +289,25 @@ page_furniture_goes_and_content_stays(void **state)
 	binding__blocks_unref(out);
 }
 
+static void
+numbers_that_mean_something_stay(void **state)
+{
+	struct binding_blocks *in =
+	    blocks_of("[{\"type\":\"paragraph\",\"text\":\"7\",\"page\":2},"
+		      "{\"type\":\"paragraph\",\"text\":\"128\",\"page\":2},"
+		      "{\"type\":\"paragraph\",\"text\":\"2\",\"page\":2},"
+		      "{\"type\":\"paragraph\",\"text\":\"+98 21 1234 5678\"},"
+		      "{\"type\":\"paragraph\",\"text\":\"- 12 -\"}]");
+	struct binding_blocks *out = binding__clean_blocks(in);
+
+	(void)state;
+	assert_int_equal(json_array_size(out->items), 3);
+	assert_string_equal(json_str(json_array_get(out->items, 2), "text"),
+	    "+98 21 1234 5678");
+	binding__blocks_unref(in);
+	binding__blocks_unref(out);
+}
+
 int
 main(void)
 {
@@ -303,6 +322,7 @@ main(void)
 		cmocka_unit_test(any_text_keeps_the_law),
 		cmocka_unit_test(cleaning_keeps_joiners_and_joins_cut_words),
 		cmocka_unit_test(page_furniture_goes_and_content_stays),
+		cmocka_unit_test(numbers_that_mean_something_stay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
