@@ -208,6 +208,21 @@ explain(const struct pdf *pdf, int status)
 	return other_reason(pdf, WEXITSTATUS(status));
 }
 
+/* It says what is wrong, and goes on as if nothing was. */
+static enum err_code
+without_text(const struct pdf *pdf)
+{
+	const char *why = strstr(buf_str(&pdf->said), "Error");
+
+	if (why != NULL)
+		return err_set(ERR_INVALID,
+		    "the PDF is damaged, no text could be read: %.*s",
+		    (int)strcspn(why, "\n"), why);
+	return err_set(ERR_INVALID,
+	    "the PDF has no text: its pages are pictures; run text "
+	    "recognition (OCR) over it before");
+}
+
 enum err_code
 extract__pdf(int fd, struct extract__blocks *blocks)
 {
@@ -226,9 +241,7 @@ extract__pdf(int fd, struct extract__blocks *blocks)
 		;
 	rc = blocks->full ? OK : explain(&pdf, status);
 	if (rc == OK && !blocks->full && blocks->count == 0)
-		rc = err_set(ERR_INVALID,
-		    "the PDF has no text: its pages are pictures; run text "
-		    "recognition (OCR) over it before");
+		rc = without_text(&pdf);
 	buf_done(&pdf.page);
 	buf_done(&pdf.said);
 	return rc;
