@@ -20,6 +20,7 @@
 #include "base/str.h"
 #include "binding/job.h"
 #include "domain/brand.h"
+#include "domain/knowledge_internal.h"
 #include "domain/checkpoint.h"
 #include "fiber/fiber.h"
 #include "object/object.h"
@@ -31,6 +32,7 @@
 #define PROGRESS_PUT   512 /* chunks in the index that must not be put again */
 #define RETRY_FIRST_MS 1000
 #define RETRY_LAST_MS  60000
+#define AWAY_PACE      3 /* as the third attempt: 4 to 6 s */
 
 struct ingest {
 	struct product *product;
@@ -385,6 +387,25 @@ retry_time(int64_t attempt)
 	return (int64_t)clock_wall_ms() + wait + wait * noise / 65536 / 2;
 }
 
+/*
+ * A back end that is away is not the document's fault: it waits, visibly
+ * (`explain`), and goes on by itself when the back end returns. Not for ever: a
+ * document that brings a back end down each time looks the same.
+ */
+static bool
+is_away(const struct ingest *in, enum err_code rc, const char *message)
+{
+	int64_t since = in->source.waiting_since;
+
+	if (rc != ERR_UNAVAILABLE && rc != ERR_OVERLOADED &&
+	    rc != ERR_DISK_FULL)
+		return false;
+	if (knowledge__dependency_of(message) == NULL)
+		return false;
+	return since == 0 ||
+	       (int64_t)clock_wall_ms() - since < config_int(CFG_OUTAGE_MS);
+}
+
 static void
 ingest_fail(struct ingest *in, enum err_code rc, struct ingest_result *result)
 {
@@ -395,18 +416,22 @@ ingest_fail(struct ingest *in, enum err_code rc, struct ingest_result *result)
 	err_save(&why);
 	keep_failed(in, rc);
 	str_copy(result->reason, sizeof(result->reason), why.message);
-	again = err_retryable(rc) &&
-		in->source.attempts < config_int(CFG_MAX_ATTEMPTS);
+	result->away = is_away(in, rc, why.message);
+	again = result->away ||
+		(err_retryable(rc) &&
+		    in->source.attempts < config_int(CFG_MAX_ATTEMPTS));
 	result->outcome = again ? INGEST_RETRY : INGEST_DEAD;
-	result->retry_at = again ? retry_time(in->source.attempts) : 0;
+	result->retry_at =
+	    again ? retry_time(result->away ? AWAY_PACE : in->source.attempts)
+		  : 0;
 	log_warn("document.failed", kv_str("source_id", in->source.id),
 	    kv_str("step", in->step), kv_str("error_code", err_name(rc)),
 	    kv_str("error", why.message),
 	    kv_int("attempt", in->source.attempts), kv_bool("again", again));
 	steps = json_text(in->steps);
 	if (store_source_fail(in->product->store, in->source.id, in->owner,
-		err_name(rc), why.message, err_retryable(rc), result->retry_at,
-		steps) != OK)
+		err_name(rc), why.message, err_retryable(rc), result->away,
+		result->retry_at, steps) != OK)
 		result->outcome = INGEST_ENDED; /* not ours any more */
 	mem_free(steps);
 	if (!again)

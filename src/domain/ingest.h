@@ -19,6 +19,7 @@ enum ingest_outcome {
 struct ingest_result {
 	enum ingest_outcome outcome;
 	int64_t retry_at; /* wall ms */
+	bool away;        /* a back end is: the attempt does not count */
 	char reason[256];
 };
 

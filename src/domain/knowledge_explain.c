@@ -104,6 +104,15 @@ tell_retry(const struct source *source, const char *dependency, struct buf *out)
 		buf_addf(out, "Waits for %s", dependency);
 	else
 		buf_adds(out, "Waits");
+	if (source->waiting_since > 0) {
+		buf_adds(out, " since ");
+		add_time(out, source->waiting_since);
+		buf_addf(out, " (%s); looks again at ",
+		    or_nothing(source->error_message));
+		add_time(out, source->next_attempt_at);
+		buf_addc(out, '.');
+		return;
+	}
 	buf_addf(out,
 	    ": attempt %lld of %lld failed (%s) and the next begins "
 	    "at ",

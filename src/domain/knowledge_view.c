@@ -55,17 +55,21 @@ static const struct {
 };
 
 const char *
-knowledge__dependency(const struct source *source)
+knowledge__dependency_of(const char *why)
 {
-	const char *why = source->error_message;
-
-	if (!source->error_retryable || why == NULL)
-		return NULL;
 	for (size_t i = 0; i < sizeof(dependencies) / sizeof(*dependencies);
 	     i++)
 		if (str_starts(why, dependencies[i].prefix))
 			return dependencies[i].dependency;
 	return NULL;
+}
+
+const char *
+knowledge__dependency(const struct source *source)
+{
+	if (!source->error_retryable || source->error_message == NULL)
+		return NULL;
+	return knowledge__dependency_of(source->error_message);
 }
 
 /* OK and -1: it does not stand in the queue. */

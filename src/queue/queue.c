@@ -222,9 +222,10 @@ queue_finish(struct queue *queue, const struct job *job)
 }
 
 enum err_code
-queue_retry(struct queue *queue, const struct job *job, int64_t run_at)
+queue_retry(
+    struct queue *queue, const struct job *job, int64_t run_at, bool counts)
 {
-	TRY(queue->backend->retry(queue, job, run_at));
+	TRY(queue->backend->retry(queue, job, run_at, counts));
 	count("retried", 1);
 	waiters_wake_one(queue->waiters);
 	return OK;

@@ -67,8 +67,10 @@ enum err_code queue_take(struct queue *queue, int64_t lease_ms,
 enum err_code queue_renew(
     struct queue *queue, struct job *job, int64_t lease_ms);
 enum err_code queue_finish(struct queue *queue, const struct job *job);
+/* Not before `run_at` (wall ms, 0 = now). `counts` false: this attempt does not
+ * count, since the fault was a back end that is away. */
 enum err_code queue_retry(
-    struct queue *queue, const struct job *job, int64_t run_at);
+    struct queue *queue, const struct job *job, int64_t run_at, bool counts);
 enum err_code queue_bury(struct queue *queue, const struct job *job,
     const char *reason); /* dead letter */
 /* Remove a waiting job, and ask for the end of a running one where the back end

@@ -37,8 +37,8 @@ struct queue_backend {
 	enum err_code (*renew)(
 	    struct queue *queue, struct job *job, int64_t lease_ms);
 	enum err_code (*finish)(struct queue *queue, const struct job *job);
-	enum err_code (*retry)(
-	    struct queue *queue, const struct job *job, int64_t run_at);
+	enum err_code (*retry)(struct queue *queue, const struct job *job,
+	    int64_t run_at, bool counts);
 	enum err_code (*bury)(
 	    struct queue *queue, const struct job *job, const char *reason);
 	enum err_code (*abort)(struct queue *queue, const char *id);

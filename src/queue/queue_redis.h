@@ -58,7 +58,7 @@ enum err_code queue_redis__renew(
     struct queue *queue, struct job *job, int64_t lease_ms);
 enum err_code queue_redis__finish(struct queue *queue, const struct job *job);
 enum err_code queue_redis__retry(
-    struct queue *queue, const struct job *job, int64_t run_at);
+    struct queue *queue, const struct job *job, int64_t run_at, bool counts);
 enum err_code queue_redis__bury(
     struct queue *queue, const struct job *job, const char *reason);
 enum err_code queue_redis__abort(struct queue *queue, const char *id);

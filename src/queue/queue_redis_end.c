@@ -127,13 +127,15 @@ static struct redis_script retry_script = {
 	"redis.call('ZADD', queue, 'XX', due, id)\n"
 	"redis.call('PEXPIRE', job, math.max(due - t, 0) + tonumber(ARGV[5]))\n"
 	"redis.call('EXPIRE', retry, ARGV[6])\n"
+	"if ARGV[8] == '0' then redis.call('DECR', retry) end\n"
 	"redis.call('DEL', lock)\n"
 	"redis.call('PUBLISH', ARGV[7], id)\n"
 	"return 1\n"
 };
 
 enum err_code
-queue_redis__retry(struct queue *queue, const struct job *job, int64_t run_at)
+queue_redis__retry(
+    struct queue *queue, const struct job *job, int64_t run_at, bool counts)
 {
 	struct queue_redis *q = queue_redis__of(queue);
 	struct queue_redis_keys keys;
@@ -144,10 +146,10 @@ queue_redis__retry(struct queue *queue, const struct job *job, int64_t run_at)
 	fiber_shield();
 	rc = redis_eval(q->redis, &retry_script, 0, &reply, 4,
 	    "tttt"
-	    "ittiiit",
+	    "ittiiiti",
 	    keys.lock, keys.job, keys.retry, q->name, queue_redis__now(),
 	    job->token, job->id, run_at, QUEUE_JOB_TTL_MS, QUEUE_RETRY_TTL_S,
-	    q->wake_channel);
+	    q->wake_channel, (int64_t)counts);
 	fiber_unshield();
 	if (rc == OK)
 		rc = answered(reply, job);

@@ -22,6 +22,7 @@ struct call {
 	struct queue_sqlite *queue;
 	const char *id, *brand, *function, *kwargs;
 	int64_t run_at;
+	bool free; /* the attempt does not count */
 	enum queue_put_result result;
 	const struct job *held;
 	int64_t lease_ms;
@@ -376,8 +377,9 @@ retry(sqlite3 *db, void *arg)
 	TRY(fresh_counts(db, c->queue));
 	TRY(sqlite_run(db, &changes,
 	    "UPDATE jobs SET state = 'waiting', token = '', lease_until = 0,"
-	    " run_at = ?" HELD,
-	    "itt", c->run_at > 0 ? c->run_at : queue_sqlite__now(), c->held->id,
+	    " attempt = attempt - ?, run_at = ?" HELD,
+	    "iitt", (int64_t)c->free,
+	    c->run_at > 0 ? c->run_at : queue_sqlite__now(), c->held->id,
 	    c->held->token));
 	if (changes == 0)
 		return lost(c->held);
@@ -386,9 +388,10 @@ retry(sqlite3 *db, void *arg)
 }
 
 static enum err_code
-queue_sqlite_retry(struct queue *queue, const struct job *job, int64_t run_at)
+queue_sqlite_retry(
+    struct queue *queue, const struct job *job, int64_t run_at, bool counts)
 {
-	struct call c = { .held = job, .run_at = run_at };
+	struct call c = { .held = job, .run_at = run_at, .free = !counts };
 
 	return write_call(queue, retry, &c);
 }

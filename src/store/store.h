@@ -69,6 +69,7 @@ struct source {
 	int64_t lease_until;
 	int64_t attempts;
 	int64_t next_attempt_at; /* 0 = now */
+	int64_t waiting_since;   /* a back end is away since; 0 = none is */
 	char correlation_id[REQUEST_ID_SIZE];
 	char *steps; /* JSON array: name, state, started_at, ended_at,
 		      * attempt, error */
@@ -135,10 +136,11 @@ enum err_code store_source_ready(struct store *store, const char *id,
     int64_t *old_version_out);
 /* Ends this attempt: `retry_at` 0 = failed for good, else pending again with
  * next_attempt_at. With a live version the status goes back to ready and the
- * error is kept. */
+ * error is kept. An attempt that failed because a back end is away (`away`)
+ * does not count, and waiting_since keeps the time of the first such one. */
 enum err_code store_source_fail(struct store *store, const char *id,
     const char *owner, const char *code, const char *message, bool retryable,
-    int64_t retry_at, const char *steps_json);
+    bool away, int64_t retry_at, const char *steps_json);
 enum err_code store_source_cancelled(
     struct store *store, const char *id, const char *owner);
 /* Sources that need a job: pending and due, or processing with an expired

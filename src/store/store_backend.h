@@ -56,7 +56,8 @@ struct store_lease_ops {
 	    const char *steps_json, int64_t *old_version_out);
 	enum err_code (*fail)(struct store *store, const char *id,
 	    const char *owner, const char *code, const char *message,
-	    bool retryable, int64_t retry_at, const char *steps_json);
+	    bool retryable, bool away, int64_t retry_at,
+	    const char *steps_json);
 	enum err_code (*cancelled)(
 	    struct store *store, const char *id, const char *owner);
 	enum err_code (*stuck)(

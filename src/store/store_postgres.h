@@ -41,9 +41,12 @@ enum err_code store_postgres__must(struct store *store,
 	" k.progress_done, k.progress_total, k.version, k.live_version,"       \
 	" k.chunks, k.size_bytes, k.sha256, k.object_key, k.error_code,"       \
 	" k.error_message, k.error_retryable, k.lease_owner, k.lease_until,"   \
-	" k.attempts, k.next_attempt_at, k.correlation_id, k.steps,"           \
+	" k.attempts, k.next_attempt_at, k.waiting_since, k.correlation_id,"   \
+	" k.steps,"                                                            \
 	" k.cancel_requested," STORE_POSTGRES_MS(                              \
 	    "created_at") "," STORE_POSTGRES_MS("updated_at")
+/* How many; a column that a query adds has this number. */
+#define STORE_POSTGRES_SOURCE_COUNT 31
 /* Milliseconds as a timestamptz. */
 #define STORE_POSTGRES_AT(n) "to_timestamp(" n "::bigint / 1000.0)"
 /* The latest that a timestamptz can be compared with: year 9999. */

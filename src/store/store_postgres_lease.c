@@ -213,7 +213,7 @@ lease_ready(struct store *store, const char *id, const char *owner,
 	    "UPDATE knowledge_sources k SET live_version = k.version,"
 	    " status = 'ready', chunks = $4, steps = $5, error_code = '',"
 	    " error_message = '', error_retryable = false, lease_owner = '',"
-	    " lease_until = 0, next_attempt_at = 0,"
+	    " lease_until = 0, next_attempt_at = 0, waiting_since = 0,"
 	    " updated_at = " STORE_POSTGRES_AT(
 		"$6") " FROM (SELECT id, live_version FROM knowledge_sources"
 		      "  WHERE id = $1 FOR UPDATE) old" FENCE
@@ -226,8 +226,8 @@ lease_ready(struct store *store, const char *id, const char *owner,
 
 static enum err_code
 lease_fail(struct store *store, const char *id, const char *owner,
-    const char *code, const char *message, bool retryable, int64_t retry_at,
-    const char *steps_json)
+    const char *code, const char *message, bool retryable, bool away,
+    int64_t retry_at, const char *steps_json)
 {
 	struct postgres_batch batch = { 0 };
 
@@ -237,9 +237,13 @@ lease_fail(struct store *store, const char *id, const char *owner,
 	    " WHEN k.live_version > 0 THEN 'ready' ELSE 'failed' END,"
 	    " next_attempt_at = $3, error_code = $4, error_message = $5,"
 	    " error_retryable = $6, steps = $7, lease_owner = '',"
-	    " lease_until = 0, updated_at = " STORE_POSTGRES_AT("$8") FENCE,
-	    "ttitttti", id, owner, retry_at, code, message,
-	    retryable ? "true" : "false", steps_json, store_postgres__now());
+	    " lease_until = 0, updated_at = " STORE_POSTGRES_AT(
+		"$8") ", attempts = k.attempts - $9::bigint, waiting_since = CASE"
+		      " WHEN $9::bigint = 0 THEN 0 WHEN k.waiting_since = 0 THEN"
+		      " $8::bigint ELSE k.waiting_since END" FENCE,
+	    "ttittttii", id, owner, retry_at, code, message,
+	    retryable ? "true" : "false", steps_json, store_postgres__now(),
+	    (int64_t)away);
 	return fenced(store, &batch, id, owner, NULL);
 }
 

@@ -49,6 +49,7 @@ store_postgres__source_row(struct postgres_row r, struct source *row)
 	row->lease_until = postgres_int(r, c++);
 	row->attempts = postgres_int(r, c++);
 	row->next_attempt_at = postgres_int(r, c++);
+	row->waiting_since = postgres_int(r, c++);
 	copy_column(row->correlation_id, sizeof(row->correlation_id), r, c++);
 	row->steps = postgres_text(r, c++);
 	row->cancel_requested = postgres_bool(r, c++);
@@ -155,7 +156,7 @@ add_insert(struct postgres_batch *batch, const struct source *g, const char *id)
 	"status = 'pending', step = '', progress_done = 0,"                    \
 	" progress_total = 0, error_code = '', error_message = '',"            \
 	" error_retryable = false, lease_owner = '', lease_until = 0,"         \
-	" attempts = 0, next_attempt_at = 0, steps = '[]',"                    \
+	" attempts = 0, next_attempt_at = 0, waiting_since = 0, steps = '[]'," \
 	" cancel_requested = false"
 
 static void
@@ -190,8 +191,6 @@ add_new_version(
 	    g->filename, g->source_url, g->metadata, g->size_bytes, g->sha256,
 	    g->object_key, g->correlation_id, store_postgres__now());
 }
-
-#define OLD_OBJECT_COLUMN 30
 
 static bool
 same_content(const struct source *a, const struct source *b)
@@ -264,7 +263,8 @@ add(struct postgres_tx *tx, void *arg)
 		struct postgres_row row = postgres_row(&batch, 0, 0);
 
 		store_postgres__source_row(row, &a->row);
-		a->row.old_object_key = postgres_text(row, OLD_OBJECT_COLUMN);
+		a->row.old_object_key =
+		    postgres_text(row, STORE_POSTGRES_SOURCE_COUNT);
 	}
 	postgres_clear(&batch);
 	return rc;
@@ -303,7 +303,8 @@ source_replace(struct store *store, struct source *source)
 		struct postgres_row found = postgres_row(&batch, 0, 0);
 
 		store_postgres__source_row(found, &row);
-		row.old_object_key = postgres_text(found, OLD_OBJECT_COLUMN);
+		row.old_object_key =
+		    postgres_text(found, STORE_POSTGRES_SOURCE_COUNT);
 	}
 	postgres_clear(&batch);
 	if (rc != OK)

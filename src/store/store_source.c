@@ -278,8 +278,8 @@ store_source_ready(struct store *store, const char *id, const char *owner,
 
 enum err_code
 store_source_fail(struct store *store, const char *id, const char *owner,
-    const char *code, const char *message, bool retryable, int64_t retry_at,
-    const char *steps_json)
+    const char *code, const char *message, bool retryable, bool away,
+    int64_t retry_at, const char *steps_json)
 {
 	TRY(check_lease(owner, 1));
 	TRY(store__check_text("code", code, NAME_MAX_BYTES));
@@ -287,7 +287,7 @@ store_source_fail(struct store *store, const char *id, const char *owner,
 	TRY(store__check_text("steps", steps_json, STEPS_MAX_BYTES));
 	return STORE_CALL(store, "source.fail",
 	    store->backend->leases->fail(store, id, owner, code, message,
-		retryable, retry_at, steps_json));
+		retryable, away, retry_at, steps_json));
 }
 
 enum err_code

@@ -26,7 +26,8 @@ int64_t store_sqlite__now(void);
 	" source_url, metadata, status, step, progress_done, progress_total,"  \
 	" version, live_version, chunks, size_bytes, sha256, object_key,"      \
 	" error_code, error_message, error_retryable, lease_owner,"            \
-	" lease_until, attempts, next_attempt_at, correlation_id, steps,"      \
+	" lease_until, attempts, next_attempt_at, waiting_since,"              \
+	" correlation_id, steps,"                                              \
 	" cancel_requested, created_at, updated_at"
 void store_sqlite__source_row(
     sqlite3_stmt *statement, struct source *source_out);

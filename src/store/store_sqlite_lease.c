@@ -19,6 +19,7 @@ struct call {
 	const char *code, *message;
 	bool retryable;
 	int64_t retry_at;
+	bool away;
 	int limit;
 	int64_t old_version;
 	struct source row;
@@ -245,8 +246,8 @@ ready(sqlite3 *db, void *arg)
 	    "UPDATE knowledge_sources SET live_version = version,"
 	    " status = 'ready', chunks = ?, steps = ?, error_code = '',"
 	    " error_message = '', error_retryable = 0, lease_owner = '',"
-	    " lease_until = 0, next_attempt_at = 0, updated_at = ?" FENCE
-	    " AND version = ?",
+	    " lease_until = 0, next_attempt_at = 0, waiting_since = 0,"
+	    " updated_at = ?" FENCE " AND version = ?",
 	    "ititti", c->chunks, c->steps, store_sqlite__now(), c->id, c->owner,
 	    c->version));
 	return changes > 0 ? OK : why_not(db, c);
@@ -279,24 +280,28 @@ fail(sqlite3 *db, void *arg)
 	    " THEN 'pending' WHEN live_version > 0 THEN 'ready'"
 	    " ELSE 'failed' END, next_attempt_at = ?1, error_code = ?2,"
 	    " error_message = ?3, error_retryable = ?4, steps = ?5,"
-	    " lease_owner = '', lease_until = 0, updated_at = ?6"
+	    " lease_owner = '', lease_until = 0, updated_at = ?6,"
+	    " attempts = attempts - ?9, waiting_since = CASE WHEN ?9 = 0"
+	    " THEN 0 WHEN waiting_since = 0 THEN ?6 ELSE waiting_since END"
 	    " WHERE id = ?7 AND lease_owner = ?8 AND status = 'processing'"
 	    " AND cancel_requested = 0",
-	    "ittititt", c->retry_at, c->code, c->message, (int64_t)c->retryable,
-	    c->steps, store_sqlite__now(), c->id, c->owner));
+	    "ittititti", c->retry_at, c->code, c->message,
+	    (int64_t)c->retryable, c->steps, store_sqlite__now(), c->id,
+	    c->owner, (int64_t)c->away));
 	return changes > 0 ? OK : why_not(db, c);
 }
 
 static enum err_code
 lease_fail(struct store *store, const char *id, const char *owner,
-    const char *code, const char *message, bool retryable, int64_t retry_at,
-    const char *steps_json)
+    const char *code, const char *message, bool retryable, bool away,
+    int64_t retry_at, const char *steps_json)
 {
 	struct call c = { .id = id,
 		.owner = owner,
 		.code = code,
 		.message = message,
 		.retryable = retryable,
+		.away = away,
 		.retry_at = retry_at,
 		.steps = steps_json };
 

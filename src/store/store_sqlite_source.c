@@ -61,6 +61,7 @@ store_sqlite__source_row(sqlite3_stmt *s, struct source *row)
 	row->lease_until = sqlite3_column_int64(s, c++);
 	row->attempts = sqlite3_column_int64(s, c++);
 	row->next_attempt_at = sqlite3_column_int64(s, c++);
+	row->waiting_since = sqlite3_column_int64(s, c++);
 	copy_column(row->correlation_id, sizeof(row->correlation_id), s, c++);
 	row->steps = sqlite_text(s, c++);
 	row->cancel_requested = sqlite3_column_int64(s, c++) != 0;
@@ -213,7 +214,7 @@ insert(sqlite3 *db, struct call *c)
 	"status = 'pending', step = '', progress_done = 0,"                    \
 	" progress_total = 0, error_code = '', error_message = '',"            \
 	" error_retryable = 0, lease_owner = '', lease_until = 0,"             \
-	" attempts = 0, next_attempt_at = 0, steps = '[]',"                    \
+	" attempts = 0, next_attempt_at = 0, waiting_since = 0, steps = '[]'," \
 	" cancel_requested = 0"
 
 static enum err_code

@@ -149,7 +149,8 @@ settle(struct job *job, const struct ingest_result *result)
 	enum err_code rc;
 
 	if (result->outcome == INGEST_RETRY)
-		rc = queue_retry(product->queue, job, result->retry_at);
+		rc = queue_retry(
+		    product->queue, job, result->retry_at, !result->away);
 	else if (result->outcome == INGEST_DEAD)
 		rc = queue_bury(product->queue, job, result->reason);
 	else

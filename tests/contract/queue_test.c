@@ -271,7 +271,7 @@ an_expired_lease_gives_the_job_back(void **state)
 	assert_int_equal(second.attempt, 2);
 	assert_int_equal(queue_renew(queue, &first, LEASE), ERR_CONFLICT);
 	assert_int_equal(queue_finish(queue, &first), ERR_CONFLICT);
-	assert_int_equal(queue_retry(queue, &first, 0), ERR_CONFLICT);
+	assert_int_equal(queue_retry(queue, &first, 0, true), ERR_CONFLICT);
 	assert_int_equal(queue_bury(queue, &first, "x"), ERR_CONFLICT);
 	assert_int_equal(queue_finish(queue, &second), OK);
 	job_done(&first);
@@ -302,9 +302,15 @@ a_retry_comes_back_with_the_next_attempt(void **state)
 
 	assert_int_equal(put(queue, "a1", "acme", 0), OK);
 	assert_int_equal(take(queue, &job), OK);
-	assert_int_equal(queue_retry(queue, &job, START + 500), OK);
+	assert_int_equal(queue_retry(queue, &job, START + 500, true), OK);
 	job_done(&job);
 	expect_none(queue);
+	clock_fake_advance(500);
+	assert_int_equal(take(queue, &job), OK);
+	assert_int_equal(job.attempt, 2);
+	/* What was not the job's fault does not count. */
+	assert_int_equal(queue_retry(queue, &job, START + 900, false), OK);
+	job_done(&job);
 	clock_fake_advance(500);
 	assert_int_equal(take(queue, &job), OK);
 	assert_int_equal(job.attempt, 2);

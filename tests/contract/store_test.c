@@ -419,8 +419,8 @@ a_worker_that_lost_its_lease_changes_nothing(void **state)
 	assert_int_equal(
 	    store_source_ready(store, s.id, "w1", 1, 3, "[]", &old),
 	    ERR_CONFLICT);
-	assert_int_equal(
-	    store_source_fail(store, s.id, "w1", "io", "x", true, 0, "[]"),
+	assert_int_equal(store_source_fail(store, s.id, "w1", "io", "x", true,
+			     false, 0, "[]"),
 	    ERR_CONFLICT);
 	assert_int_equal(
 	    store_source_cancelled(store, s.id, "w1"), ERR_CONFLICT);
@@ -505,7 +505,7 @@ a_failed_new_version_leaves_the_old_one_live(void **state)
 	assert_int_equal(claim(store, &s, 1, "w1"), ERR_CONFLICT);
 	assert_int_equal(claim(store, &s, 2, "w1"), OK);
 	assert_int_equal(store_source_fail(store, s.id, "w1", "guard_blocked",
-			     "no", false, 0, "[]"),
+			     "no", false, false, 0, "[]"),
 	    OK);
 	assert_int_equal(store_source_get(store, "acme", s.id, &row), OK);
 	assert_int_equal(row.status, SOURCE_READY);
@@ -571,6 +571,34 @@ a_replacement_fences_the_worker_of_the_older_version(void **state)
 }
 
 static void
+waiting_for_a_back_end_uses_up_no_attempt(void **state)
+{
+	struct store *store = store_of(state);
+	struct source s = added(store, "acme", "Manual"), row;
+
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(claim(store, &s, 1, "w1"), OK);
+		assert_int_equal(store_source_fail(store, s.id, "w1",
+				     "unavailable", "storage is away", true,
+				     true, START + 1000 * (i + 1), "[]"),
+		    OK);
+		clock_fake_advance(1000);
+	}
+	assert_int_equal(store_source_get(store, "acme", s.id, &row), OK);
+	assert_int_equal(row.attempts, 0);
+	assert_int_equal(row.waiting_since, START);
+	source_done(&row);
+	assert_int_equal(claim(store, &s, 1, "w1"), OK);
+	assert_int_equal(store_source_fail(store, s.id, "w1", "io", "x", true,
+			     false, START + 9000, "[]"),
+	    OK);
+	assert_int_equal(store_source_get(store, "acme", s.id, &row), OK);
+	assert_int_equal(row.attempts, 1);
+	assert_int_equal(row.waiting_since, 0);
+	source_done(&row);
+}
+
+static void
 a_failure_with_a_retry_waits_until_it_is_due(void **state)
 {
 	struct store *store = store_of(state);
@@ -579,7 +607,7 @@ a_failure_with_a_retry_waits_until_it_is_due(void **state)
 
 	assert_int_equal(claim(store, &s, 1, "w1"), OK);
 	assert_int_equal(store_source_fail(store, s.id, "w1", "upstream", "502",
-			     true, START + 5000, "[]"),
+			     true, false, START + 5000, "[]"),
 	    OK);
 	assert_int_equal(status_of(store, &s), SOURCE_PENDING);
 	assert_int_equal(store_source_stuck(store, 10, &list), OK);
@@ -642,8 +670,8 @@ a_failed_document_uploaded_again_is_tried_again(void **state)
 	bool existed = false;
 
 	assert_int_equal(claim(store, &s, 1, "w1"), OK);
-	assert_int_equal(
-	    store_source_fail(store, s.id, "w1", "io", "x", false, 0, "[]"),
+	assert_int_equal(store_source_fail(store, s.id, "w1", "io", "x", false,
+			     false, 0, "[]"),
 	    OK);
 	assert_int_equal(status_of(store, &s), SOURCE_FAILED);
 	assert_int_equal(store_source_add(store, &again, false, &existed), OK);
@@ -1266,6 +1294,7 @@ main(void)
 		T(the_live_versions_of_many_are_told_at_once),
 		T(a_replacement_fences_the_worker_of_the_older_version),
 		T(a_failure_with_a_retry_waits_until_it_is_due),
+		T(waiting_for_a_back_end_uses_up_no_attempt),
 		T(an_expired_lease_is_stuck_and_a_held_one_is_not),
 		T(attempts_run_out),
 		T(a_failed_document_uploaded_again_is_tried_again),

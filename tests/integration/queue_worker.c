@@ -97,7 +97,8 @@ run(struct job *job)
 	else if (strcmp(job->function, "slow") == 0)
 		slow(job);
 	else if (strcmp(job->function, "again") == 0 && job->attempt == 1)
-		rc = queue_retry(queue, job, (int64_t)clock_wall_ms() + 300);
+		rc = queue_retry(
+		    queue, job, (int64_t)clock_wall_ms() + 300, true);
 	else if (strcmp(job->function, "broken") == 0)
 		rc = queue_bury(queue, job, "it is broken");
 	else
