@@ -118,12 +118,21 @@ bool search__qdrant_view_fresh(const struct qdrant_view *view);
  * "]" closes it. WAITS. */
 enum err_code search__qdrant_view_filter(struct qdrant *qdrant,
     const char *brand, const struct qdrant_view *view, struct buf *filter);
-/* How a candidate fits. Outdated: it is live and the view does not know it, so
- * that it may have been half put when it was found; or the view took it for
- * live. Then the view is made again and the search begins anew. */
-enum qdrant_fit { QDRANT_LIVE, QDRANT_DEAD, QDRANT_OUTDATED };
+/* How a candidate fits. Of those that the view does not know, one is new when
+ * it is live (it may have been half put when it was found), else aside. Gone is
+ * one that the view took for live; a newer version may be there. */
+enum qdrant_fit {
+	QDRANT_LIVE,
+	QDRANT_DEAD,
+	QDRANT_ASIDE,
+	QDRANT_NEW,
+	QDRANT_GONE
+};
 enum qdrant_fit search__qdrant_view_fit(const struct qdrant_view *view,
     const char *source_id, int64_t version, int64_t live_version);
+/* The same view which knows one more part. */
+struct qdrant_view *search__qdrant_view_with(const struct qdrant_view *view,
+    const char *source_id, int64_t version, bool live);
 
 /* ---- search_qdrant_count.c ---- */
 /* What a brand's live chunks weigh. */
@@ -140,7 +149,11 @@ enum err_code search__qdrant_count(struct qdrant *qdrant, const char *brand,
     const char *const *terms, size_t count, uint64_t deadline_ms,
     struct qdrant_counts *counts);
 void search__qdrant_counts_done(struct qdrant_counts *counts);
-/* The brand's chunks changed: count again. */
+/* Learn of a part that the kept view does not know. Cheaper than a new view: a
+ * brand that takes in many documents meets many of them. */
+void search__qdrant_learn(struct qdrant *qdrant, const char *brand,
+    const char *source_id, int64_t version, int64_t live_version);
+/* The brand's chunks changed: look and count again. */
 void search__qdrant_changed(struct qdrant *qdrant, const char *brand);
 void search__qdrant_counts_close(struct qdrant *qdrant);
 

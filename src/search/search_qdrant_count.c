@@ -128,6 +128,26 @@ search__qdrant_changed(struct qdrant *qdrant, const char *brand)
 }
 
 void
+search__qdrant_learn(struct qdrant *qdrant, const char *brand,
+    const char *source_id, int64_t version, int64_t live_version)
+{
+	struct qdrant_brand *kept;
+	enum qdrant_fit fit;
+
+	pthread_mutex_lock(&qdrant->lock);
+	kept = brand_find(qdrant, brand);
+	if (kept != NULL && kept->view != NULL) {
+		fit = search__qdrant_view_fit(
+		    kept->view, source_id, version, live_version);
+		if (fit == QDRANT_NEW || fit == QDRANT_ASIDE)
+			view_set(
+			    kept, search__qdrant_view_with(kept->view,
+				      source_id, version, fit == QDRANT_NEW));
+	}
+	pthread_mutex_unlock(&qdrant->lock);
+}
+
+void
 search__qdrant_counts_close(struct qdrant *qdrant)
 {
 	for (size_t i = 0; i < qdrant->brand_count; i++)

@@ -21,7 +21,7 @@
 #define LIMIT_MAX   3200 /* candidates of the last round */
 #define LIMIT_TIMES 4
 #define LIVE_BATCH  1000
-#define ROUNDS_MAX  8
+#define ROUNDS_MAX  6
 /* Qdrant adds in 32-bit floats; SEARCH_TERMS_MAX additions are far within. */
 #define FLOAT_SLACK 1.0001
 
@@ -49,7 +49,8 @@ struct finding {
 	struct qdrant_counts counts;
 	double idf[SEARCH_TERMS_MAX], all_idf;
 	bool dense;    /* the nearest are asked for as well */
-	bool outdated; /* the view no longer fits what is there */
+	bool outdated; /* what was found is not what there is now */
+	bool gone;     /* so much that the view must be made again */
 	json_t *answer;
 	struct list lexical, nearest, fused;
 };
@@ -218,8 +219,11 @@ keep_live(struct finding *find, struct list *list)
 
 		if (fit == QDRANT_LIVE)
 			list->items[n++] = list->items[i];
-		else if (fit == QDRANT_OUTDATED)
-			find->outdated = true;
+		if (fit == QDRANT_NEW || fit == QDRANT_ASIDE)
+			search__qdrant_learn(find->qdrant, find->query->brand,
+			    ids[i], list->items[i].version, versions[i]);
+		find->gone |= fit == QDRANT_GONE;
+		find->outdated |= fit == QDRANT_NEW || fit == QDRANT_GONE;
 	}
 	list->count = n;
 	mem_free(ids);
@@ -448,7 +452,8 @@ read_hits(
 			    json_object_get(point, "payload"), hits);
 			break;
 		}
-	find->outdated = hits->count < count; /* dropped meanwhile */
+	if (hits->count < count) /* dropped meanwhile */
+		find->outdated = find->gone = true;
 	return OK;
 }
 
@@ -485,13 +490,14 @@ check_filter(struct finding *find)
 	    find->qdrant, find->query->brand, find->counts.view, &now);
 	if (rc == OK &&
 	    strcmp(buf_str(&now), buf_str(&find->counts.filter)) != 0)
-		find->outdated = true;
+		find->outdated = find->gone = true;
 	buf_done(&now);
 	return rc;
 }
 
+/* `last`: nothing begins anew, so take what is known to be whole. */
 static enum err_code
-find_once(struct finding *find, struct search_hits *hits)
+find_once(struct finding *find, bool last, struct search_hits *hits)
 {
 	const struct search_query *query = find->query;
 	double with_term[SEARCH_TERMS_MAX];
@@ -508,12 +514,12 @@ find_once(struct finding *find, struct search_hits *hits)
 		return OK;
 	TRY(gather(find));
 	TRY(check_filter(find));
-	if (find->dense && !find->outdated)
+	if (find->outdated && !last)
+		return OK;
+	if (find->dense)
 		fuse(find);
-	return find->outdated
-		   ? OK
-		   : read_hits(find,
-			 find->dense ? &find->fused : &find->lexical, hits);
+	return read_hits(
+	    find, find->dense ? &find->fused : &find->lexical, hits);
 }
 
 static void
@@ -527,29 +533,29 @@ find_clear(struct finding *find)
 }
 
 /* A version that was switched, put or dropped while we searched: begin anew. It
- * settles, since each round sees what the one before it missed; when documents
- * change faster than that for ROUNDS_MAX rounds, the caller tries later. */
+ * settles, since each round knows what the one before it missed. Where
+ * documents change faster than that, the last round leaves out those that
+ * changed under it: a document may be missing then, never half there. */
 static enum err_code
 find_settled(struct finding *find, struct search_hits *hits)
 {
 	struct finding fresh = *find;
 	enum err_code rc;
 
-	for (unsigned round = 0; round < ROUNDS_MAX; round++) {
-		*find = fresh;
-		rc = find_once(find, hits);
-		if (rc == OK && !find->outdated)
-			return OK;
+	for (unsigned round = 1;; round++) {
+		rc = find_once(find, round == ROUNDS_MAX, hits);
+		if (rc != OK || !find->outdated || round == ROUNDS_MAX)
+			break;
+		if (find->gone)
+			search__qdrant_changed(
+			    find->qdrant, find->query->brand);
 		find_clear(find);
-		*find = fresh;
 		search_hits_done(hits);
-		if (rc != OK)
-			return rc;
-		search__qdrant_changed(find->qdrant, find->query->brand);
+		*find = fresh;
 	}
-	return err_set(ERR_UNAVAILABLE,
-	    "the documents of %s change too fast to be searched: try again",
-	    find->query->brand);
+	if (rc != OK)
+		search_hits_done(hits);
+	return rc;
 }
 
 enum err_code

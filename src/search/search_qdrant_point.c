@@ -233,9 +233,11 @@ search__qdrant_point(const struct qdrant_place *place,
 {
 	const char *heading = chunk->heading ? chunk->heading : "";
 	struct search_words words;
+	struct buf part;
 	char id[37];
 	enum err_code rc;
 
+	buf_init(&part, 0);
 	search__qdrant_id(place, chunk->number, id);
 	search_words_of(place->title, chunk, &words);
 	buf_addf(out, "{\"id\":\"%s\",", id);
@@ -244,8 +246,9 @@ search__qdrant_point(const struct qdrant_place *place,
 	buf_add_json(out, place->brand, strlen(place->brand));
 	add_member(
 	    out, "source_id", place->source_id, strlen(place->source_id));
-	buf_addf(out, ",\"part\":\"%s@%lld\"", place->source_id,
-	    (long long)place->version);
+	buf_adds(&part, place->source_id);
+	buf_addf(&part, "@%lld", (long long)place->version);
+	add_member(out, "part", part.data, part.len);
 	buf_addf(out,
 	    ",\"version\":%lld,\"number\":%lld,\"start\":%lld,\"end\":%lld",
 	    (long long)place->version, (long long)chunk->number,
@@ -261,5 +264,6 @@ search__qdrant_point(const struct qdrant_place *place,
 	    chunk->metadata ? chunk->metadata : place->metadata, out);
 	buf_adds(out, "}}");
 	search_words_done(&words);
+	buf_done(&part);
 	return rc;
 }

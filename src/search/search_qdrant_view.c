@@ -216,6 +216,16 @@ search__qdrant_view_new(struct qdrant *qdrant, const char *brand,
 
 /* ---- using one ---- */
 
+static void
+add_part(struct buf *filter, const struct part *part)
+{
+	char name[IDENT_SIZE + 24];
+	int len = snprintf(name, sizeof(name), "%s@%lld", part->source_id,
+	    (long long)part->version);
+
+	buf_add_json(filter, name, (size_t)len);
+}
+
 enum err_code
 search__qdrant_view_filter(struct qdrant *qdrant, const char *brand,
     const struct qdrant_view *view, struct buf *filter)
@@ -233,8 +243,7 @@ search__qdrant_view_filter(struct qdrant *qdrant, const char *brand,
 		buf_adds(filter, excluded++ == 0
 				     ? "{\"key\":\"part\",\"match\":{\"any\":["
 				     : ",");
-		buf_addf(filter, "\"%s@%lld\"", parts[i].source_id,
-		    (long long)parts[i].version);
+		add_part(filter, &parts[i]);
 	}
 	buf_adds(filter, excluded > 0 ? "]}}]" : "]");
 	buf_adds(filter, ",\"must\":[{\"key\":\"brand\",\"match\":{\"value\":");
@@ -253,8 +262,44 @@ search__qdrant_view_fit(const struct qdrant_view *view, const char *source_id,
 		     bsearch(&hash, view->parts, view->part_count, sizeof(hash),
 			 by_hash) != NULL;
 
-	if (known && version == live_version)
-		return QDRANT_LIVE;
-	return known && view->contested_count > EXCLUDED_MAX ? QDRANT_DEAD
-							     : QDRANT_OUTDATED;
+	if (version == live_version)
+		return known ? QDRANT_LIVE : QDRANT_NEW;
+	/* With more than a filter takes, dead ones are nothing new. */
+	if (view->contested_count >= EXCLUDED_MAX)
+		return QDRANT_DEAD;
+	return known ? QDRANT_GONE : QDRANT_ASIDE;
+}
+
+static void *
+copy_of(const void *items, size_t bytes, size_t room)
+{
+	void *copy = mem_alloc(bytes + room);
+
+	memcpy(copy, items, bytes);
+	return copy;
+}
+
+struct qdrant_view *
+search__qdrant_view_with(const struct qdrant_view *view, const char *source_id,
+    int64_t version, bool live)
+{
+	struct qdrant_view *more = mem_zero(sizeof(*more));
+	struct part *part;
+
+	more->refs = 1;
+	more->until_ms = view->until_ms;
+	more->contested_count = view->contested_count;
+	more->contested = copy_of(view->contested,
+	    view->contested_count * sizeof(*view->contested), sizeof(*part));
+	if (!live) {
+		part = &more->contested[more->contested_count++];
+		*part = (struct part){ .version = version };
+		str_copy(part->source_id, sizeof(part->source_id), source_id);
+	}
+	more->part_count = view->part_count + 1;
+	more->parts = copy_of(view->parts,
+	    view->part_count * sizeof(*view->parts), sizeof(*view->parts));
+	more->parts[view->part_count] = part_hash(source_id, version);
+	qsort(more->parts, more->part_count, sizeof(*more->parts), by_hash);
+	return more;
 }

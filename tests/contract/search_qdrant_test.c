@@ -392,6 +392,30 @@ what_another_process_puts_is_found_and_weighed_at_once(void **state)
 	search_close(there);
 }
 
+/* While documents come in by the dozen, the whole view is not made again for
+ * each of them: one facet for the lengths, none for the parts. */
+static void
+a_stream_of_new_documents_is_followed_cheaply(void **state)
+{
+	struct search *here = *state, *there = opened();
+	int before;
+
+	assert_int_equal(put(there, "kn_a", "alpha"), OK);
+	assert_int_equal(found(here, "alpha"), 1);
+	before = qdrant_server_count(qdrant, "POST /facet");
+	for (int i = 0; i < 20; i++) {
+		char id[16], text[32];
+
+		snprintf(id, sizeof(id), "kn_%02d", i);
+		snprintf(text, sizeof(text), "alpha beta%d", 100 + i);
+		assert_int_equal(put(there, id, text), OK);
+		assert_int_equal(found(here, text + 6), 1);
+	}
+	assert_in_range(
+	    qdrant_server_count(qdrant, "POST /facet") - before, 20, 24);
+	search_close(there);
+}
+
 /* ---- vectors ---- */
 
 static void
@@ -501,6 +525,7 @@ main(void)
 		T(large_chunks_go_in_small_batches),
 		T(the_same_question_is_counted_once),
 		T(what_another_process_puts_is_found_and_weighed_at_once),
+		T(a_stream_of_new_documents_is_followed_cheaply),
 		T(words_and_vectors_are_fused_by_their_ranks),
 		T(vectors_of_another_length_are_refused_with_both_numbers),
 		T(a_collection_without_vectors_says_so),
