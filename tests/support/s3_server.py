@@ -45,6 +45,7 @@ class S3Server:
         self.process = None
 
     def start(self):
+        """From the main thread: it dies with the thread that started it."""
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL, preexec_fn=_die_with_parent)
         for _ in range(1000):
