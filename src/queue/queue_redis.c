@@ -126,33 +126,41 @@ queue_redis_put(struct queue *queue, const char *id, const char *brand,
 /* ---- take ---- */
 
 /*
- * Looks at the oldest 50 due jobs that are free, paging past held ones, and at
- * the newest 50: so a small brand's job is seen at once behind ten thousand of
- * another. The first brand after the one served last wins, and of it the
- * oldest job. Answers {id, payload, starts, aborted} or {ms until the next}.
+ * Looks at the 16 oldest due jobs that are free, paging past held ones, at the
+ * 8 newest, and at 8 somewhere between: so a small brand's job is seen at once
+ * behind ten thousand of another, and the step costs the same however long the
+ * queue is. The first brand after the one served last wins, and of it the
+ * oldest job seen. Answers {id, payload, starts, aborted}, or {ms until the
+ * next}.
  */
 static struct redis_script take_script = {
 	.text = LUA_NOW LUA_BRAND LUA_FREE LUA_PAYLOADS
-	"local queue, turn = KEYS[1], KEYS[2]\n"
-	"local token, lease, pass = ARGV[2], ARGV[3], ARGV[4]\n"
+	"local queue, turn, pass = unpack(KEYS)\n"
+	"local token, lease = ARGV[2], ARGV[3]\n"
 	"local t = now(ARGV[1])\n"
-	"local window, off = {}, 0\n"
+	"redis.call('ZREMRANGEBYSCORE', pass, '-inf', t)\n"
+	"local window, seen = {}, {}\n"
+	"local function look(ids, most)\n"
+	"  for _, id in ipairs(free(ids, pass)) do\n"
+	"    if #window < most and not seen[id] then\n"
+	"      window[#window + 1], seen[id] = id, true\n"
+	"    end\n"
+	"  end\n"
+	"end\n"
+	"local off, page = 0, 32\n"
 	"repeat\n"
 	"  local ids = redis.call('ZRANGEBYSCORE', queue, '-inf', t, 'LIMIT',"
-	" off, 100)\n"
-	"  for _, id in ipairs(free(ids, pass)) do\n"
-	"    if #window < 50 then window[#window + 1] = id end\n"
-	"  end\n"
+	" off, page)\n"
+	"  look(ids, 16)\n"
 	"  off = off + #ids\n"
-	"until #ids < 100 or #window == 50 or off >= 5000\n"
-	"if #window == 50 then\n"
-	"  local seen = {}\n"
-	"  for _, id in ipairs(window) do seen[id] = true end\n"
-	"  local ids = free(redis.call('ZREVRANGEBYSCORE', queue, t, '-inf',"
-	" 'LIMIT', 0, 50), pass)\n"
-	"  for i = #ids, 1, -1 do\n"
-	"    if not seen[ids[i]] then window[#window + 1] = ids[i] end\n"
-	"  end\n"
+	"  local last = #ids < page\n"
+	"  page = 100\n"
+	"until last or #window == 16 or off >= 5000\n"
+	"if #window == 16 then\n"
+	"  local due = redis.call('ZCOUNT', queue, '-inf', t)\n"
+	"  local at = t % due\n"
+	"  look(redis.call('ZRANGE', queue, at, math.min(at + 7, due - 1)), 24)\n"
+	"  look(redis.call('ZRANGE', queue, math.max(0, due - 8), due - 1), 32)\n"
 	"end\n"
 	"if #window == 0 then\n"
 	"  local next = redis.call('ZRANGEBYSCORE', queue, '(' .. t, '+inf',"
@@ -172,10 +180,10 @@ static struct redis_script take_script = {
 	"redis.call('SET', 'arq:in-progress:' .. id, token, 'PX', lease)\n"
 	"redis.call('SET', turn, best)\n"
 	"local starts = redis.call('INCR', 'arq:retry:' .. id)\n"
-	"redis.call('EXPIRE', 'arq:retry:' .. id, ARGV[5])\n"
+	"redis.call('EXPIRE', 'arq:retry:' .. id, ARGV[4])\n"
 	"local ttl = redis.call('PTTL', 'arq:job:' .. id)\n"
-	"if ttl >= 0 and ttl < tonumber(ARGV[6]) / 2 then\n"
-	"  redis.call('PEXPIRE', 'arq:job:' .. id, ARGV[6])\n"
+	"if ttl >= 0 and ttl < tonumber(ARGV[5]) / 2 then\n"
+	"  redis.call('PEXPIRE', 'arq:job:' .. id, ARGV[5])\n"
 	"end\n"
 	"return { id, record, starts, redis.call('ZREM', 'arq:abort', id) }\n"
 };
@@ -224,9 +232,9 @@ claim(struct queue_redis *q, int64_t lease_ms, struct queue_look *look,
 	int64_t wait_ms;
 
 	ident_new("jb", job->token);
-	TRY(redis_eval(q->redis, &take_script, 0, &reply, 2, "ttititii",
-	    q->name, q->turn_key, queue_redis__now(), job->token, lease_ms,
-	    q->pass_prefix, QUEUE_RETRY_TTL_S, QUEUE_JOB_TTL_MS));
+	TRY(redis_eval(q->redis, &take_script, 0, &reply, 3, "tttitiii",
+	    q->name, q->turn_key, q->pass_key, queue_redis__now(), job->token,
+	    lease_ms, QUEUE_RETRY_TTL_S, QUEUE_JOB_TTL_MS));
 	if (redis_count(reply) == 1) {
 		wait_ms = redis_int(redis_at(reply, 0), -1);
 		redis_reply_free(reply);
@@ -330,7 +338,7 @@ queue_redis_close(struct queue *queue)
 	mem_free(q->dead_key);
 	mem_free(q->letters_key);
 	mem_free(q->health_key);
-	mem_free(q->pass_prefix);
+	mem_free(q->pass_key);
 	mem_free(q->wake_channel);
 	mem_free(q);
 }
@@ -363,7 +371,7 @@ queue_redis_open(const char *url, struct sqlite *db, struct queue **queue_out)
 	q->turn_key = mem_printf("xin:%s:turn", name);
 	q->dead_key = mem_printf("xin:%s:dead", name);
 	q->letters_key = mem_printf("xin:%s:letters", name);
-	q->pass_prefix = mem_printf("xin:%s:pass:", name);
+	q->pass_key = mem_printf("xin:%s:pass", name);
 	q->wake_channel = mem_printf("xin:%s:wake", name);
 	q->health_key = mem_printf("%s:health-check", name);
 	*queue_out = &q->queue;

@@ -15,7 +15,8 @@
  * arq:result:<id>, arq:abort (zset), <queue>:health-check.
  * Ours, which Python peers never look at:
  *   xin:<queue>:turn          the brand served last
- *   xin:<queue>:pass:<id>     a job of a function that is not ours, for a while
+ *   xin:<queue>:pass          jobs of functions that are not ours: zset of ids
+ *                             by when we look at them again
  *   xin:<queue>:dead          dead letters: zset of ids by when they ended
  *   xin:<queue>:letters       hash of id to JSON
  *   xin:<queue>:wake          channel: a job was put
@@ -24,7 +25,7 @@ struct queue_redis {
 	struct queue queue; /* first */
 	struct redis *redis;
 	char *name; /* "arq:queue" */
-	char *turn_key, *dead_key, *letters_key, *health_key, *pass_prefix;
+	char *turn_key, *dead_key, *letters_key, *health_key, *pass_key;
 	char *wake_channel;
 	enum queue_arq_format format;
 	/* For the health text of ARQ, of this process. */
@@ -112,22 +113,20 @@ enum err_code queue_redis__dead(
 
 /* free(ids, pass): those that nobody holds and that are not marked as another
  * worker's. An id that does not fit struct job is another's too. */
-#define LUA_FREE                                                               \
-	"local function free(ids, pass)\n"                                     \
-	"  local keys, out = {}, {}\n"                                         \
-	"  if #ids == 0 then return out end\n"                                 \
-	"  for _, id in ipairs(ids) do\n"                                      \
-	"    keys[#keys + 1] = 'arq:in-progress:' .. id\n"                     \
-	"    keys[#keys + 1] = pass .. id\n"                                   \
-	"  end\n"                                                              \
-	"  local held = redis.call('MGET', unpack(keys))\n"                    \
-	"  for i, id in ipairs(ids) do\n"                                      \
-	"    if not held[2 * i - 1] and not held[2 * i]\n"                     \
-	"        and #id < 96 and not id:find('%z') then\n"                    \
-	"      out[#out + 1] = id\n"                                           \
-	"    end\n"                                                            \
-	"  end\n"                                                              \
-	"  return out\n"                                                       \
+#define LUA_FREE                                                                 \
+	"local function free(ids, pass)\n"                                       \
+	"  local keys, out = {}, {}\n"                                           \
+	"  if #ids == 0 then return out end\n"                                   \
+	"  for i, id in ipairs(ids) do keys[i] = 'arq:in-progress:' .. id end\n" \
+	"  local held = redis.call('MGET', unpack(keys))\n"                      \
+	"  local marks = redis.call('EXISTS', pass) == 1\n"                      \
+	"  for i, id in ipairs(ids) do\n"                                        \
+	"    if not held[i] and #id < 96 and not id:find('%z')\n"                \
+	"        and not (marks and redis.call('ZSCORE', pass, id)) then\n"      \
+	"      out[#out + 1] = id\n"                                             \
+	"    end\n"                                                              \
+	"  end\n"                                                                \
+	"  return out\n"                                                         \
 	"end\n"
 
 /* payloads(ids): their records, false where there is none. */

@@ -247,14 +247,15 @@ queue_redis__bury(
 /* ---- pass ---- */
 
 static struct redis_script pass_script = {
-	.text = "local lock, retry, mark = unpack(KEYS)\n"
-		"if redis.call('GET', lock) ~= ARGV[1] then return 0 end\n"
-		"if redis.call('DECR', retry) <= 0 then\n"
-		"  redis.call('DEL', retry)\n"
-		"end\n"
-		"redis.call('SET', mark, '1', 'PX', ARGV[2])\n"
-		"redis.call('DEL', lock)\n"
-		"return 1\n"
+	.text = LUA_NOW
+	"local lock, retry, pass = unpack(KEYS)\n"
+	"if redis.call('GET', lock) ~= ARGV[2] then return 0 end\n"
+	"if redis.call('DECR', retry) <= 0 then\n"
+	"  redis.call('DEL', retry)\n"
+	"end\n"
+	"redis.call('ZADD', pass, now(ARGV[1]) + tonumber(ARGV[3]), ARGV[4])\n"
+	"redis.call('DEL', lock)\n"
+	"return 1\n"
 };
 
 /* Once for each process is enough: it is one misunderstanding, not many. */
@@ -271,17 +272,15 @@ tell_once(const struct job *job)
 enum err_code
 queue_redis__pass(struct queue_redis *q, const struct job *job)
 {
-	char *mark = mem_printf("%s%s", q->pass_prefix, job->id);
 	struct queue_redis_keys keys;
 	struct redis_reply *reply;
-	enum err_code rc;
 
 	tell_once(job);
 	queue_redis__keys(job->id, &keys);
-	rc = redis_eval(q->redis, &pass_script, 0, &reply, 3, "tttti",
-	    keys.lock, keys.retry, mark, job->token, PASS_MS);
-	mem_free(mark);
-	return rc == OK ? answered(reply, job) : rc;
+	TRY(redis_eval(q->redis, &pass_script, 0, &reply, 3, "tttitit",
+	    keys.lock, keys.retry, q->pass_key, queue_redis__now(), job->token,
+	    PASS_MS, job->id));
+	return answered(reply, job);
 }
 
 /* ---- abort ---- */

@@ -23,8 +23,8 @@
  */
 static struct redis_script position_script = {
 	.text = LUA_NOW LUA_BRAND LUA_FREE LUA_PAYLOADS
-	"local queue, turn, lock = unpack(KEYS)\n"
-	"local id, pass = ARGV[2], ARGV[3]\n"
+	"local queue, turn, lock, pass = unpack(KEYS)\n"
+	"local id = ARGV[2]\n"
 	"if redis.call('EXISTS', lock) == 1 then return -1 end\n"
 	"local rank = redis.call('ZRANK', queue, id)\n"
 	"if not rank then return -1 end\n"
@@ -64,9 +64,9 @@ queue_redis__position(
 	struct redis_reply *reply;
 
 	queue_redis__keys(id, &keys);
-	TRY(redis_eval(q->redis, &position_script, 0, &reply, 3, "tttitt",
-	    q->name, q->turn_key, keys.lock, queue_redis__now(), id,
-	    q->pass_prefix));
+	TRY(redis_eval(q->redis, &position_script, 0, &reply, 4, "ttttit",
+	    q->name, q->turn_key, keys.lock, q->pass_key, queue_redis__now(),
+	    id));
 	*position_out = redis_int(reply, -1);
 	redis_reply_free(reply);
 	return OK;

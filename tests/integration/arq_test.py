@@ -48,10 +48,10 @@ class Workers:
         self.settings = settings
         self.processes = []
 
-    def start(self, count, takers=4, **settings):
+    def start(self, count, takers=4, ms=0, **settings):
         for _ in range(count):
             self.processes.append(subprocess.Popen(
-                [self.program, "work", str(takers)], env={**os.environ, **self.settings, **settings},
+                [self.program, "work", str(takers), str(ms)], env={**os.environ, **self.settings, **settings},
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
 
     def stop(self):
@@ -96,12 +96,12 @@ class Suite:
 
         async def echo(ctx, *args, **kwargs):
             self.python_ran[ctx["job_id"]] += 1
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
             return {"by": "python", "args": list(args), "kwargs": kwargs, "try": ctx["job_try"]}
 
         functions = [func(f, name=f.__name__) for f in (echo, *more)]
         worker = Worker(functions, redis_settings=self.redis_settings, handle_signals=False,
-                        poll_delay=0.05, max_jobs=10, job_deserializer=sniff)
+                        poll_delay=0.02, max_jobs=10, job_deserializer=sniff)
         self.python = (worker, asyncio.create_task(worker.async_run()))
 
     async def end_python(self):
@@ -116,7 +116,7 @@ class Suite:
 
     async def mixed_jobs_run_exactly_once_in_a_mixed_fleet(self):
         count = self.arguments.jobs
-        self.workers.start(2)
+        self.workers.start(2, ms=10)
         self.python_worker()
         jobs = {}
 

@@ -3,7 +3,8 @@
  * A worker and a producer of the shared queue for tests and measurements, with
  * functions that a Python worker can have too. Settings as for xin.
  *
- *   queue_worker work TAKERS          until SIGTERM; "ran ID ATTEMPT" for each
+ *   queue_worker work TAKERS [MS]     until SIGTERM; "ran ID ATTEMPT" for each,
+ *                                     which takes MS
  *   queue_worker drain JOBS TAKERS    until so many ran; seconds at the end
  *   queue_worker put JOBS FIBERS PREFIX FUNCTION    "put JOBS in SECONDS"
  *
@@ -32,6 +33,7 @@ static struct queue *queue;
 static atomic_bool stopping, quiet;
 static atomic_int alive;
 static _Atomic int64_t done, wanted, next_put;
+static uint64_t job_ms;
 static const char *put_prefix, *put_function;
 
 static void
@@ -92,6 +94,8 @@ run(struct job *job)
 		    job->aborted ? " aborted" : "");
 		fflush(stdout);
 	}
+	if (job_ms > 0)
+		fiber_sleep(job_ms);
 	if (job->aborted || strcmp(job->function, "echo") == 0)
 		finish(job);
 	else if (strcmp(job->function, "slow") == 0)
@@ -180,9 +184,10 @@ main(int argc, char **argv)
 {
 	bool put = argc == 6 && strcmp(argv[1], "put") == 0;
 	bool drain = argc == 4 && strcmp(argv[1], "drain") == 0;
+	bool work = argc >= 3 && argc <= 4 && strcmp(argv[1], "work") == 0;
 	double took;
 
-	if (!put && !drain && !(argc == 3 && strcmp(argv[1], "work") == 0)) {
+	if (!put && !drain && !work) {
 		fprintf(stderr, "see the head of queue_worker.c\n");
 		return 2;
 	}
@@ -202,7 +207,8 @@ main(int argc, char **argv)
 		printf("put %s in %.4f\n", argv[2], took);
 	} else {
 		atomic_store(&quiet, drain);
-		took = run_fibers(taker_run, atoi(argv[argc - 1]));
+		job_ms = work && argc == 4 ? strtoull(argv[3], NULL, 10) : 0;
+		took = run_fibers(taker_run, atoi(argv[drain ? 3 : 2]));
 		if (drain)
 			printf("drained %s in %.4f\n", argv[2], took);
 	}
