@@ -37,6 +37,24 @@ task_done(struct task *task)
 	arena_done(&task->arena);
 }
 
+void
+task_inherit(struct task *task, const struct task *like)
+{
+	task->service = like->service;
+	memcpy(task->request_id, like->request_id, sizeof(task->request_id));
+	memcpy(task->brand_id, like->brand_id, sizeof(task->brand_id));
+	memcpy(task->trace_id, like->trace_id, sizeof(task->trace_id));
+	memcpy(task->span_id, like->span_id, sizeof(task->span_id));
+	task->trace_flags = like->trace_flags;
+	task->span = NULL;
+	task->tracestate = NULL;
+	task->baggage = NULL;
+	if (like->tracestate != NULL)
+		task->tracestate = arena_strdup(&task->arena, like->tracestate);
+	if (like->baggage != NULL)
+		task->baggage = arena_strdup(&task->arena, like->baggage);
+}
+
 /* Not inlined: a fiber's thread-local must be read again after a switch. */
 __attribute__((noinline)) struct task *
 task_self(void)

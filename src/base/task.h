@@ -35,12 +35,23 @@ struct task {
 	bool cancelled;
 	char request_id[REQUEST_ID_SIZE]; /* correlation_id in logs */
 	char brand_id[BRAND_ID_SIZE];
+	/* W3C trace context (base/trace.h): "" = none. */
 	char trace_id[33];
-	char span_id[17];
+	char span_id[17];       /* of the running span, or of the caller's */
+	uint8_t trace_flags;    /* TRACE_SAMPLED, TRACE_RANDOM */
+	const char *tracestate; /* in the arena; NULL = none */
+	const char *baggage;
+	struct span
+	    *span; /* the running one (base/span.h); NULL = unrecorded */
 };
 
 void task_init(struct task *task, enum service service);
 void task_done(struct task *task);
+
+/* Work for `like` goes on in `task`: its service, request, brand and trace, so
+ * that its spans become children of the span that runs there now. `like` may be
+ * another thread's as long as it stands still. */
+void task_inherit(struct task *task, const struct task *like);
 
 /* The running task, or NULL outside one. */
 struct task *task_self(void);

@@ -158,12 +158,8 @@ errand_run(void *arg)
 	struct running *running = errand->running;
 	struct task *task = task_self();
 
-	str_copy(task->request_id, sizeof(task->request_id),
-	    errand->caller->request_id);
+	task_inherit(task, errand->caller);
 	str_copy(task->brand_id, sizeof(task->brand_id), running->brand);
-	memcpy(
-	    task->trace_id, errand->caller->trace_id, sizeof(task->trace_id));
-	memcpy(task->span_id, errand->caller->span_id, sizeof(task->span_id));
 	task->deadline_ms = errand->caller->deadline_ms;
 	pthread_mutex_lock(&lock);
 	running->fiber = fiber_self();

@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/ident.h"
-#include "base/str.h"
 #include "fiber/internal.h"
 
 #if defined(FIBER_ASAN)
@@ -236,13 +235,12 @@ reset_task(struct task *task, enum service service, const struct task *like)
 	task->brand_id[0] = '\0';
 	task->trace_id[0] = '\0';
 	task->span_id[0] = '\0';
-	if (like == NULL)
-		return;
-	task->service = like->service;
-	str_copy(task->request_id, sizeof(task->request_id), like->request_id);
-	str_copy(task->brand_id, sizeof(task->brand_id), like->brand_id);
-	str_copy(task->trace_id, sizeof(task->trace_id), like->trace_id);
-	str_copy(task->span_id, sizeof(task->span_id), like->span_id);
+	task->trace_flags = 0;
+	task->tracestate = NULL;
+	task->baggage = NULL;
+	task->span = NULL;
+	if (like != NULL)
+		task_inherit(task, like);
 }
 
 struct fiber *

@@ -99,6 +99,7 @@ struct loop__exit {
 
 struct loop {
 	unsigned index;
+	const char *name; /* of one aside; NULL = by its index */
 	pthread_t thread; /* the starter's, to join */
 	pthread_t self;   /* its own, to signal; read after `armed` */
 	uv_loop_t uv;

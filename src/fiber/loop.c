@@ -514,7 +514,7 @@ loop_thread(void *arg)
 	char name[16];
 
 	snprintf(name, sizeof(name), "xin-loop-%u", loop->index);
-	pthread_setname_np(pthread_self(), name);
+	pthread_setname_np(pthread_self(), loop->name ?: name);
 	self_loop = loop;
 	loop->self = pthread_self();
 #if defined(FIBER_TSAN)
@@ -605,6 +605,27 @@ start_thread(struct loop *loop)
 	return OK;
 }
 
+static struct loop *
+loop_new(unsigned index)
+{
+	struct loop *loop = mem_zero(sizeof(*loop));
+
+	loop->index = index;
+	sem_init(&loop->ready, 0, 0);
+	sem_init(&loop->ended, 0, 0);
+	loop_init(loop);
+	return loop;
+}
+
+static void
+loop_free(struct loop *loop)
+{
+	sem_destroy(&loop->ready);
+	sem_destroy(&loop->ended);
+	mem_free(loop->signal_stack);
+	mem_free(loop);
+}
+
 enum err_code
 loops_start(unsigned count)
 {
@@ -614,15 +635,8 @@ loops_start(unsigned count)
 	if (count > LOOPS_MAX)
 		count = LOOPS_MAX;
 	process_setup();
-	for (unsigned i = 0; i < count; i++) {
-		struct loop *loop = mem_zero(sizeof(*loop));
-
-		loop->index = i;
-		sem_init(&loop->ready, 0, 0);
-		sem_init(&loop->ended, 0, 0);
-		loop_init(loop);
-		loops[i] = loop;
-	}
+	for (unsigned i = 0; i < count; i++)
+		loops[i] = loop_new(i);
 	loop_count = count;
 	watchdog__start();
 	for (unsigned i = 0; i < count; i++)
@@ -676,11 +690,47 @@ loops_stop(uint64_t drain_ms)
 	watchdog__stop();
 	for (unsigned i = 0; i < count; i++) {
 		pthread_join(loops[i]->thread, NULL);
-		sem_destroy(&loops[i]->ready);
-		sem_destroy(&loops[i]->ended);
-		mem_free(loops[i]->signal_stack);
-		mem_free(loops[i]);
+		loop_free(loops[i]);
 		loops[i] = NULL;
 	}
 	loop_count = 0;
+}
+
+enum err_code
+loop_aside_start(const char *name, struct loop **loop_out)
+{
+	struct loop *loop;
+	enum err_code rc;
+
+	process_setup();
+	loop = loop_new(LOOPS_MAX);
+	loop->name = name;
+	rc = start_thread(loop);
+	if (rc != OK) {
+		uv_walk(&loop->uv, close_handle, NULL);
+		uv_run(&loop->uv, UV_RUN_DEFAULT);
+		uv_loop_close(&loop->uv);
+		loop_free(loop);
+		return rc;
+	}
+	*loop_out = loop;
+	return OK;
+}
+
+void
+loop_aside_stop(struct loop *loop, uint64_t drain_ms)
+{
+	struct loop__mail mail = { .fn = begin_stop, .arg = loop };
+
+	must(loop_self() == NULL);
+	atomic_fetch_add(&undrained, 1);
+	atomic_store(&loop->stopping, true);
+	loop->drain_ms = drain_ms;
+	loop__mail(loop, &mail, true);
+	if (!wait_ended(loop, drain_ms + STOP_GRACE_MS)) {
+		log_error("loop.stuck", kv_int("loop", loop->index));
+		return;
+	}
+	pthread_join(loop->thread, NULL);
+	loop_free(loop);
 }

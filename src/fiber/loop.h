@@ -22,6 +22,13 @@ struct loop *loop_at(unsigned index);
  * Fibers still alive at the deadline are cancelled, then unwound. */
 void loops_stop(uint64_t drain_ms);
 
+/* A loop aside of these, for work that must not slow them: not counted, found
+ * neither by loop_at nor loop_of, and nothing is spread over it. Stop it after
+ * the others, from the main thread; `drain_ms` as above. `name` is a literal of
+ * at most 15 bytes. */
+enum err_code loop_aside_start(const char *name, struct loop **loop_out);
+void loop_aside_stop(struct loop *loop, uint64_t drain_ms);
+
 /* The calling thread's loop, NULL on others. */
 struct loop *loop_self(void);
 unsigned loop_index(const struct loop *loop);

@@ -65,6 +65,7 @@ call(const char *url, const char *const *headers, const json_t *body,
 		.body = text,
 		.body_len = strlen(text),
 		.max_reply_bytes = REPLY_MAX,
+		.trace = HTTP_TRACE_OURS,
 	};
 	enum err_code rc = http_call(&http, 0, &reply);
 
@@ -92,16 +93,14 @@ ask_http(const struct turn_request *request, json_t **answer_out,
 {
 	const struct task *task = task_self();
 	const char *key = config_str(CFG_SERVICE_KEY);
-	char id[REQUEST_ID_SIZE + 16], auth[512], trace[80];
-	const char *headers[] = { "Content-Type: application/json", id, trace,
+	char id[REQUEST_ID_SIZE + 16], auth[512];
+	const char *headers[] = { "Content-Type: application/json", id,
 		key[0] ? auth : NULL, NULL };
 	json_auto json_t *body = request_body(request);
 	char *url;
 	enum err_code rc;
 
 	snprintf(id, sizeof(id), "X-Request-ID: %s", task->request_id);
-	snprintf(trace, sizeof(trace), "traceparent: 00-%s-%s-01",
-	    task->trace_id, task->span_id);
 	snprintf(auth, sizeof(auth), "Authorization: Bearer %.400s", key);
 	url = mem_printf("%s/v1/brands/%s/turns",
 	    config_str(CFG_ORCHESTRATOR_URL), request->brand);

@@ -20,11 +20,11 @@
 #include "base/task.h"
 #include "fiber/fiber.h"
 #include "net/http_multi.h"
+#include "net/http_trace.h"
 
 #define CONNECT_MS  10000L
 #define PENDING_MAX ((size_t)64 << 10)
 #define HEADERS_MAX ((size_t)64 << 10)
-#define SITE_SIZE   128
 
 struct transfer {
 	struct http__end end;
@@ -42,6 +42,7 @@ struct transfer {
 	enum err_code rc; /* our own reason to end it */
 	struct error error;
 	char why[CURL_ERROR_SIZE];
+	char *trace[HTTP_TRACE_LINES]; /* header lines of the running trace */
 };
 
 /* ---- curl's callbacks of one transfer ---- */
@@ -222,22 +223,6 @@ check_call(const struct http_call *call)
 	return OK;
 }
 
-/* Scheme, host and port, for sentences: paths and queries may hold secrets,
- * and so may what stands before an "@". */
-static void
-site_of(const char *url, char site[SITE_SIZE])
-{
-	const char *host = strstr(url, "://");
-	size_t len, at = 0;
-
-	host = host == NULL ? url : host + 3;
-	len = strcspn(host, "/?#");
-	for (size_t i = 0; i < len; i++)
-		if (host[i] == '@')
-			at = i + 1;
-	str_copy_n(site, SITE_SIZE, host + at, len - at);
-}
-
 static void
 add_header(struct transfer *t, const char *line)
 {
@@ -285,6 +270,8 @@ set_request(struct transfer *t)
 		typed |= strncasecmp(*h, "content-type:", 13) == 0;
 		add_header(t, *h);
 	}
+	for (size_t i = 0; i < HTTP_TRACE_LINES && t->trace[i] != NULL; i++)
+		add_header(t, t->trace[i]);
 	add_header(t, call->ask_first ? "Expect: 100-continue" : "Expect:");
 	if (strcmp(call->method, "HEAD") == 0) {
 		curl_easy_setopt(t->easy, CURLOPT_NOBODY, 1L);
@@ -300,6 +287,17 @@ set_request(struct transfer *t)
 	}
 	curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, call->method);
 	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
+}
+
+static void
+set_tls(CURL *easy, const struct http_tls *tls)
+{
+	if (tls->ca != NULL)
+		curl_easy_setopt(easy, CURLOPT_CAINFO, tls->ca);
+	if (tls->cert != NULL)
+		curl_easy_setopt(easy, CURLOPT_SSLCERT, tls->cert);
+	if (tls->key != NULL)
+		curl_easy_setopt(easy, CURLOPT_SSLKEY, tls->key);
 }
 
 /* On the loop's stack, like every function that calls into the multi. */
@@ -321,7 +319,10 @@ start(void *arg)
 	set_limits(t);
 	curl_easy_setopt(t->easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(t->easy, CURLOPT_ACCEPT_ENCODING, "");
-	curl_easy_setopt(t->easy, CURLOPT_USERAGENT, "xin/" XIN_VERSION);
+	curl_easy_setopt(t->easy, CURLOPT_USERAGENT,
+	    t->call->user_agent ?: "xin/" XIN_VERSION);
+	if (t->call->tls != NULL)
+		set_tls(t->easy, t->call->tls);
 	curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(t->easy, CURLOPT_HEADERFUNCTION, on_header);
@@ -408,21 +409,21 @@ explain(const struct transfer *t, const char *site)
 	    t->why[0] != '\0' ? t->why : curl_easy_strerror(t->end.code));
 }
 
-enum err_code
-http_call(const struct http_call *call, uint64_t deadline_ms,
-    struct http_call_reply *reply_out)
+static enum err_code
+call_untraced(const struct http_call *call, uint64_t deadline_ms,
+    char *const *trace, struct http_call_reply *reply_out)
 {
 	struct http_call_reply reply = { 0 };
 	struct transfer t = { .call = call,
 		.reply = &reply,
 		.end.fiber = fiber_self(),
 		.moved_ms = clock_mono_ms() };
-	char site[SITE_SIZE];
+	char site[HTTP_SITE_SIZE];
 	enum err_code rc;
 
-	TRY(check_call(call));
 	must(t.end.fiber != NULL);
-	site_of(call->url, site);
+	memcpy(t.trace, trace, sizeof(t.trace));
+	http__site(call->url, site);
 	buf_init(&reply.body, 0);
 	buf_init(&reply.headers, 0);
 	buf_init(&t.pending, 0);
@@ -442,6 +443,24 @@ http_call(const struct http_call *call, uint64_t deadline_ms,
 	}
 	*reply_out = reply;
 	return OK;
+}
+
+enum err_code
+http_call(const struct http_call *call, uint64_t deadline_ms,
+    struct http_call_reply *reply_out)
+{
+	char *lines[HTTP_TRACE_LINES] = { NULL };
+	struct span *span;
+	enum err_code rc;
+
+	TRY(check_call(call));
+	span = http__trace_begin(call);
+	http__trace_lines(call->trace, lines);
+	rc = call_untraced(call, deadline_ms, lines, reply_out);
+	http__trace_end(span, rc, rc == OK ? reply_out->status : 0);
+	for (size_t i = 0; i < HTTP_TRACE_LINES; i++)
+		mem_free(lines[i]);
+	return rc;
 }
 
 bool

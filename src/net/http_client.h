@@ -21,6 +21,21 @@ struct http_file {
 	uint64_t len;
 };
 
+/* Which part of the running trace goes along. Baggage and tracestate come from
+ * clients: they reach our own services only. */
+enum http_trace {
+	HTTP_TRACE_PARENT, /* a CLIENT span and traceparent */
+	HTTP_TRACE_OURS,   /* tracestate and baggage too */
+	HTTP_TRACE_NONE,   /* no span, no header */
+};
+
+/* Beside the system's own trust. All are file names, NULL = none. */
+struct http_tls {
+	const char *ca;   /* PEM, instead of the system's */
+	const char *cert; /* ours, PEM */
+	const char *key;
+};
+
 struct http_call {
 	const char *method;
 	const char *url;
@@ -43,6 +58,9 @@ struct http_call {
 	 * an error ends the call. Without it `reply.body` collects. */
 	enum err_code (*on_data)(void *arg, const char *data, size_t len);
 	void *arg;
+	enum http_trace trace;
+	const char *user_agent; /* NULL = ours */
+	const struct http_tls *tls;
 };
 
 struct http_call_reply {

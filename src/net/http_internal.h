@@ -98,6 +98,7 @@ struct http_request {
 	size_t param_count;
 	void *user;
 	uint64_t began_us;
+	struct span *span; /* NULL = not recorded */
 
 	/* body */
 	struct buf body; /* SMALL: all of it; STREAM: what waits to be read */

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/trace.h"
 #include "net/http_internal.h"
 
 static const char *
@@ -120,6 +121,7 @@ write_head(struct http_request *req, int status, const char *content_type)
 {
 	const struct task *task = task_self();
 	struct buf *out = &req->conn->out;
+	char parent[TRACE_PARENT_SIZE];
 
 	req->status = status;
 	req->replied = true;
@@ -128,11 +130,8 @@ write_head(struct http_request *req, int status, const char *content_type)
 	add_line(out, "", reason_of(status));
 	add_line(out, "Date: ", date_now());
 	add_line(out, "X-Request-ID: ", task->request_id);
-	buf_adds(out, "traceparent: 00-");
-	buf_adds(out, task->trace_id);
-	buf_addc(out, '-');
-	buf_adds(out, task->span_id);
-	buf_adds(out, "-01\r\n");
+	if (trace_parent(task, parent))
+		add_line(out, "traceparent: ", parent);
 	if (content_type != NULL)
 		add_line(out, "Content-Type: ", content_type);
 	buf_add(out, buf_str(&req->extra), req->extra.len);

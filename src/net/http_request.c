@@ -9,18 +9,17 @@
 
 #include "base/clock.h"
 #include "base/config.h"
-#include "base/crypto.h"
 #include "base/ident.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "net/http_internal.h"
 #include "net/url.h"
 
 #define REQUEST_MEMORY ((size_t)4 << 20)
-#define TRACE_NOISE    ((size_t)24) /* bytes of a trace id and a span id */
 
 static const char *const method_names[] = { "GET", "HEAD", "POST", "PUT",
 	"DELETE", "OPTIONS", "PATCH" };
@@ -48,6 +47,12 @@ http__request_free(struct http_request *req)
 
 /* ---- identity ---- */
 
+static const char *
+route_label(const struct http_request *req)
+{
+	return req->route != NULL ? req->route->template : "unmatched";
+}
+
 static bool
 is_request_id(const char *text)
 {
@@ -60,54 +65,6 @@ is_request_id(const char *text)
 	return len > 0;
 }
 
-static bool
-is_hex(const char *text, size_t len)
-{
-	bool zero = true;
-
-	for (size_t i = 0; i < len; i++) {
-		if (!((text[i] >= '0' && text[i] <= '9') ||
-			(text[i] >= 'a' && text[i] <= 'f')))
-			return false;
-		zero = zero && text[i] == '0';
-	}
-	return !zero;
-}
-
-/* Trace ids are no secrets: drawn many at a time, because each call of the
- * generator costs two system calls. */
-static const uint8_t *
-trace_noise(void)
-{
-	static _Thread_local uint8_t pool[TRACE_NOISE * 64];
-	static _Thread_local size_t left;
-
-	if (left == 0) {
-		crypto_random(pool, sizeof(pool));
-		left = sizeof(pool);
-	}
-	left -= TRACE_NOISE;
-	return pool + left;
-}
-
-/* W3C trace context: continue a valid parent, restart otherwise. */
-static void
-take_trace(const struct http_request *req, struct task *task)
-{
-	const char *parent = http_header(req, "traceparent");
-	const uint8_t *noise = trace_noise();
-
-	crypto_hex(noise, 16, task->trace_id);
-	crypto_hex(noise + 16, 8, task->span_id);
-	if (parent == NULL || strlen(parent) < 55 || parent[2] != '-' ||
-	    parent[35] != '-' || parent[52] != '-' ||
-	    strncmp(parent, "ff", 2) == 0 || !is_hex(parent + 3, 32) ||
-	    !is_hex(parent + 36, 16) ||
-	    (strncmp(parent, "00", 2) == 0 && strlen(parent) != 55))
-		return;
-	str_copy_n(task->trace_id, sizeof(task->trace_id), parent + 3, 32);
-}
-
 static void
 take_identity(const struct http_request *req, struct task *task)
 {
@@ -117,7 +74,68 @@ take_identity(const struct http_request *req, struct task *task)
 		str_copy(task->request_id, sizeof(task->request_id), id);
 	else
 		ident_new("rq", task->request_id);
-	take_trace(req, task);
+}
+
+/* Probes and scrapes come every few seconds and would bury the rest. */
+static bool
+is_quiet(const struct http_request *req)
+{
+	return str_starts(route_label(req), "/health") ||
+	       str_starts(route_label(req), "/metrics");
+}
+
+static const char *
+method_name(const struct http_request *req)
+{
+	return req->foreign ? "HTTP" : method_names[req->method];
+}
+
+static void
+begin_span(struct http_request *req)
+{
+	const struct trace_headers from = { http_header(req, "traceparent"),
+		http_header(req, "tracestate"), http_header(req, "baggage") };
+	char name[128];
+
+	if (is_quiet(req)) {
+		span_enter_unrecorded(&from);
+		return;
+	}
+	req->span = span_enter(SPAN_SERVER, method_name(req), &from);
+	if (req->span == NULL)
+		return;
+	if (req->route != NULL) {
+		snprintf(name, sizeof(name), "%s %s", method_name(req),
+		    req->route->template);
+		span_name(req->span, name);
+	}
+	span_add(req->span,
+	    attr_str(ATTR_HTTP_METHOD,
+		req->foreign ? "_OTHER" : method_names[req->method]),
+	    attr_str(ATTR_HTTP_ROUTE, req->route ? req->route->template : NULL),
+	    attr_str(ATTR_URL_PATH, req->route ? http_path(req) : NULL),
+	    attr_str(ATTR_URL_SCHEME, "http"),
+	    attr_str(ATTR_CLIENT_ADDRESS, http_peer(req)),
+	    attr_str(ATTR_PROTOCOL_VERSION, req->http10 ? "1.0" : "1.1"));
+}
+
+/* A client's fault (4xx) is no error of ours (semantic conventions, HTTP). */
+static void
+end_span(struct http_request *req, enum err_code rc)
+{
+	char status[16];
+
+	if (req->span == NULL)
+		return;
+	span_add(req->span, attr_int(ATTR_HTTP_STATUS, req->status));
+	if (req->status >= 500) {
+		snprintf(status, sizeof(status), "%d", req->status);
+		span_fail(req->span, status);
+	}
+	if (rc == ERR_CANCELLED || req->status >= 400)
+		rc = OK;
+	span_end(req->span, rc);
+	req->span = NULL;
 }
 
 /* ---- open loopback mode: DNS rebinding and cross-site forms ---- */
@@ -160,12 +178,6 @@ check_near(const struct http_request *req)
 
 /* ---- the life of a request ---- */
 
-static const char *
-route_label(const struct http_request *req)
-{
-	return req->route != NULL ? req->route->template : "unmatched";
-}
-
 static void
 record(struct http_request *req, enum err_code rc)
 {
@@ -173,8 +185,7 @@ record(struct http_request *req, enum err_code rc)
 	const char *method = req->foreign ? "other" : method_names[req->method];
 	const char *route = route_label(req);
 	const struct error *told = &req->told;
-	bool quiet = req->status < 400 && (str_starts(route, "/health") ||
-					      str_starts(route, "/metrics"));
+	bool quiet = req->status < 400 && is_quiet(req);
 
 	if (rc != OK && told->code == OK) { /* failed after it began */
 		err_save(&req->told);
@@ -223,6 +234,7 @@ request_run(void *arg)
 	task_self()->service = req->conn->listener->server->options.service;
 	task_self()->brand_id[0] = '\0';
 	take_identity(req, task_self());
+	begin_span(req);
 	metric_move(METRIC_HTTP_IN_FLIGHT, METRIC_NO_LABELS, 1);
 	rc = handle(req);
 	fiber_shield(); /* what follows must happen, client or not */
@@ -234,6 +246,7 @@ request_run(void *arg)
 		req->keep_alive = false; /* a cut stream ends the connection */
 	fiber_unshield();
 	record(req, rc);
+	end_span(req, rc);
 	metric_move(METRIC_HTTP_IN_FLIGHT, METRIC_NO_LABELS, -1);
 	req->fiber = NULL;
 	http__conn_next(req->conn);
