@@ -289,6 +289,20 @@ turn_answer(struct turn *turn)
 	return rc;
 }
 
+/* The page of a PDF or slide, which stands in the chunk's metadata; 0 = none.
+ */
+static int64_t
+page_of(const struct search_hit *hit)
+{
+	json_auto json_t *metadata = NULL;
+
+	if (hit->metadata == NULL ||
+	    strstr(hit->metadata, "\"page\"") == NULL ||
+	    json_parse(hit->metadata, strlen(hit->metadata), &metadata) != OK)
+		return 0;
+	return json_int(metadata, "page", 0);
+}
+
 static void
 turn_cite(struct turn *turn)
 {
@@ -300,10 +314,13 @@ turn_cite(struct turn *turn)
 		    (json_int_t)hit->number, "start", (json_int_t)hit->start,
 		    "end", (json_int_t)hit->end, "score", hit->score, "text",
 		    hit->text);
+		int64_t page = page_of(hit);
 
 		if (hit->source_url != NULL)
 			json_object_set_new(
 			    one, "url", json_string(hit->source_url));
+		if (page > 0)
+			json_object_set_new(one, "page", json_integer(page));
 		json_array_append_new(turn->citations, one);
 	}
 }
