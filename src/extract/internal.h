@@ -196,6 +196,11 @@ typedef enum err_code (*extract__source_fn)(
 enum err_code extract__mail(
     extract__source_fn source, void *arg, struct extract__blocks *blocks);
 enum err_code extract__pdf(int fd, struct extract__blocks *blocks);
+/* Of one page as `pdftotext -layout` gives it: is it rather tables and forms
+ * than prose, and its blocks then. */
+bool extract__layout_is_tabular(const char *text, size_t len);
+void extract__layout_blocks(
+    const char *text, size_t len, struct extract__blocks *blocks);
 enum err_code extract__ole(int fd);
 enum err_code extract__zip_document(int fd, struct extract__blocks *blocks);
 enum err_code extract__docx(

@@ -2,8 +2,10 @@
 /*
  * PDF through poppler's pdftotext, a child of this child (poppler is GPL: run,
  * never linked). It inherits our limits, reads the document from descriptor 3
- * and writes text whose pages end with form feeds; they become paragraphs with
- * their page's number. What it says on stderr becomes the reason.
+ * and writes text whose pages end with form feeds; they become blocks with
+ * their page's number. It runs twice: first with the layout kept, for pages
+ * that are tables and forms (pdf_layout.c), then in reading order for the
+ * others. What it says on stderr becomes the reason.
  */
 #include <errno.h>
 #include <poll.h>
@@ -14,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/mem.h"
 #include "extract/internal.h"
 
 #define PIECE_BYTES ((size_t)64 << 10)
@@ -22,12 +25,25 @@
 static const char *const programs[] = { "/usr/bin/pdftotext",
 	"/usr/local/bin/pdftotext", "/opt/homebrew/bin/pdftotext" };
 
+/* The text of a page that is a table, from the first run. */
+struct kept {
+	int64_t page;
+	size_t at, len;
+};
+
 struct pdf {
 	struct extract__blocks *blocks;
+	bool layout; /* the first run */
+	bool stop;   /* enough was read */
 	pid_t pid;
 	int out, err;
 	struct buf page;
+	int64_t number; /* of the open page */
 	struct buf said;
+	struct buf kept_text;
+	struct kept *kept;
+	size_t kept_count, kept_cap;
+	size_t next; /* kept page to be added */
 };
 
 static const char *
@@ -40,18 +56,18 @@ find_program(void)
 }
 
 _Noreturn static void
-run_program(const char *program, int fd, int out, int err)
+run_program(const char *program, bool layout, int fd, int out, int err)
 {
 	char path[32];
-	char *const argv[] = { (char *)(uintptr_t) "pdftotext",
-		(char *)(uintptr_t) "-enc", (char *)(uintptr_t) "UTF-8", path,
-		(char *)(uintptr_t) "-", NULL };
+	const char *const argv[] = { "pdftotext", "-enc", "UTF-8",
+		layout ? "-layout" : path, layout ? path : "-",
+		layout ? "-" : NULL, NULL };
 	char *const environment[] = { NULL };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (dup2(out, STDOUT_FILENO) >= 0 && dup2(err, STDERR_FILENO) >= 0)
-		execve(program, argv, environment);
+		execve(program, (char *const *)(uintptr_t)argv, environment);
 	_exit(127);
 }
 
@@ -74,7 +90,7 @@ start(struct pdf *pdf, int fd)
 	if (pdf->pid == 0) {
 		close(out[0]);
 		close(err[0]);
-		run_program(program, fd, out[1], err[1]);
+		run_program(program, pdf->layout, fd, out[1], err[1]);
 	}
 	close(out[1]);
 	close(err[1]);
@@ -84,11 +100,54 @@ start(struct pdf *pdf, int fd)
 }
 
 static void
+keep_page(struct pdf *pdf)
+{
+	size_t max = pdf->blocks->max_bytes;
+
+	if (!extract__layout_is_tabular(buf_str(&pdf->page), pdf->page.len) ||
+	    pdf->kept_text.len + pdf->page.len > max)
+		return;
+	if (pdf->kept_count == pdf->kept_cap) {
+		pdf->kept_cap = pdf->kept_cap * 2 + 16;
+		pdf->kept =
+		    mem_resize(pdf->kept, pdf->kept_cap * sizeof(*pdf->kept));
+	}
+	pdf->kept[pdf->kept_count++] =
+	    (struct kept){ pdf->number, pdf->kept_text.len, pdf->page.len };
+	buf_add(&pdf->kept_text, pdf->page.data, pdf->page.len);
+}
+
+static bool
+is_kept(const struct pdf *pdf)
+{
+	return pdf->next < pdf->kept_count &&
+	       pdf->kept[pdf->next].page == pdf->number;
+}
+
+static void
+add_page(struct pdf *pdf)
+{
+	pdf->blocks->page = pdf->number;
+	if (is_kept(pdf)) {
+		const struct kept *kept = &pdf->kept[pdf->next++];
+
+		extract__layout_blocks(
+		    pdf->kept_text.data + kept->at, kept->len, pdf->blocks);
+	} else {
+		extract__plain(buf_str(&pdf->page), pdf->page.len, pdf->blocks);
+	}
+	pdf->stop = pdf->blocks->full;
+}
+
+static void
 end_page(struct pdf *pdf)
 {
-	extract__plain(buf_str(&pdf->page), pdf->page.len, pdf->blocks);
+	if (pdf->layout)
+		keep_page(pdf);
+	else
+		add_page(pdf);
 	buf_clear(&pdf->page);
-	pdf->blocks->page++;
+	pdf->number++;
 }
 
 static void
@@ -105,8 +164,10 @@ take_text(struct pdf *pdf, const char *text, size_t len)
 		len -= n + 1;
 	}
 	buf_add(&pdf->page, text, len);
-	if (pdf->page.len > pdf->blocks->max_bytes)
-		pdf->blocks->full = true;
+	if (pdf->page.len <= pdf->blocks->max_bytes)
+		return;
+	pdf->stop = true;
+	pdf->blocks->full = !pdf->layout;
 }
 
 /* One read; false at its end. */
@@ -134,7 +195,7 @@ take(struct pdf *pdf, int *fd)
 static void
 converse(struct pdf *pdf)
 {
-	while ((pdf->out >= 0 || pdf->err >= 0) && !pdf->blocks->full) {
+	while ((pdf->out >= 0 || pdf->err >= 0) && !pdf->stop) {
 		struct pollfd ends[] = { { .fd = pdf->out, .events = POLLIN },
 			{ .fd = pdf->err, .events = POLLIN } };
 
@@ -223,26 +284,54 @@ without_text(const struct pdf *pdf)
 	    "recognition (OCR) over it before");
 }
 
+static enum err_code
+run(struct pdf *pdf, int fd, bool layout)
+{
+	int status = 0;
+
+	pdf->layout = layout;
+	pdf->stop = false;
+	pdf->out = pdf->err = -1;
+	pdf->number = 1;
+	buf_clear(&pdf->page);
+	buf_clear(&pdf->said);
+	TRY(start(pdf, fd));
+	converse(pdf);
+	if (pdf->stop)
+		kill(pdf->pid, SIGKILL);
+	while (waitpid(pdf->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return pdf->stop ? OK : explain(pdf, status);
+}
+
+/* Every page is a table: there is nothing to read in order. */
+static void
+add_kept(struct pdf *pdf)
+{
+	pdf->layout = false;
+	for (pdf->number = 1; pdf->next < pdf->kept_count; pdf->number++)
+		add_page(pdf);
+}
+
 enum err_code
 extract__pdf(int fd, struct extract__blocks *blocks)
 {
-	struct pdf pdf = { .blocks = blocks, .out = -1, .err = -1 };
-	int status = 0;
+	struct pdf pdf = { .blocks = blocks };
 	enum err_code rc;
 
-	TRY(start(&pdf, fd));
-	blocks->page = 1;
 	buf_init(&pdf.page, 0);
 	buf_init(&pdf.said, 0);
-	converse(&pdf);
-	if (blocks->full)
-		kill(pdf.pid, SIGKILL);
-	while (waitpid(pdf.pid, &status, 0) < 0 && errno == EINTR)
-		;
-	rc = blocks->full ? OK : explain(&pdf, status);
+	buf_init(&pdf.kept_text, 0);
+	rc = run(&pdf, fd, true);
+	if (rc == OK && !pdf.stop && (int64_t)pdf.kept_count == pdf.number - 1)
+		add_kept(&pdf);
+	else if (rc == OK)
+		rc = run(&pdf, fd, false);
 	if (rc == OK && !blocks->full && blocks->count == 0)
 		rc = without_text(&pdf);
 	buf_done(&pdf.page);
 	buf_done(&pdf.said);
+	buf_done(&pdf.kept_text);
+	mem_free(pdf.kept);
 	return rc;
 }
