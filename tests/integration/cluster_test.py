@@ -3,6 +3,7 @@
 """The main job on the cluster's back ends: three processes, then two of each
 role, on a real PostgreSQL, Redis and S3 server and the vector server's double.
 Exit status 77: one of them cannot be had here, by name."""
+import os
 import pathlib
 import re
 import subprocess
@@ -13,7 +14,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
-from cluster import Cluster, Missing, Role  # noqa: E402
+from cluster import ROOT, Cluster, Missing, Role  # noqa: E402
 
 RETURNS = "# Returns\n\nYou can return a jacket within 30 days of delivery.\n"
 QUESTION = "Within how many days can I return a jacket?"
@@ -145,6 +146,81 @@ class ThreeProcesses(unittest.TestCase):
         self.assertEqual(1, said.returncode)
         for name in ("XIN_STORE_URL", "INGEST_REDIS_HOST", "STORAGE_ENDPOINT_URL", "XIN_SEARCH_URL"):
             self.assertIn(name, said.stdout)
+
+
+    def test_9_the_example_of_settings_names_what_is_known(self):
+        known = set(re.findall(r"(?m)^([A-Z][A-Z0-9_]+)$", self.cluster.command("help", "settings").stdout))
+        named = set(re.findall(r"(?m)^#([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text()))
+        self.assertEqual(set(), named - known)
+        for name in ("STORAGE_ENDPOINT_URL", "STORAGE_ACCESS_KEY", "STORAGE_SECRET_KEY",
+                     "STORAGE_REGION", "STORAGE_BUCKET", "INGEST_REDIS_HOST", "INGEST_REDIS_PORT",
+                     "INGEST_REDIS_DB", "INGEST_REDIS_QUEUE_NAME"):
+            self.assertIn(name, named)
+
+
+class QueueSettings(unittest.TestCase):
+    """Orchestrator and worker must mean the same queue; who reads none is told."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(INGEST_REDIS_DB="3", INGEST_REDIS_QUEUE_NAME="other:queue")
+        cls.addClassCleanup(cls.cluster.close)
+
+    def orchestrator(self, env_file=None, **settings):
+        role = Role("orchestrator", **(self.cluster.settings | settings))
+        self.cluster.roles.append(role)
+        if env_file is not None:
+            for name in list(env_file):
+                role.settings.pop(name, None)
+            (role.home / ".env").write_text("".join(f"{n}={v}\n" for n, v in env_file.items()))
+        return role.start()
+
+    def redis(self, *words):
+        done = subprocess.run(["redis-cli", "-p", str(self.cluster.redis.port), "-n", "3", *words],
+                              env={"REDISCLI_AUTH": "redis-secret", "PATH": os.environ["PATH"]},
+                              capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def test_1_the_env_file_and_the_environment_lead_to_one_queue(self):
+        names = ("INGEST_REDIS_HOST", "INGEST_REDIS_PORT", "INGEST_REDIS_DB", "INGEST_REDIS_QUEUE_NAME")
+        mirror = {name: self.cluster.settings[name] for name in names}
+        from_file = self.orchestrator(env_file=mirror)
+        status, source = from_file.upload("default", "file.md", "# From the file\n\nA line.\n")
+        self.assertEqual(202, status, source)
+        self.assertEqual("1", self.redis("ZCARD", "other:queue"))
+        worker = self.cluster.role("worker")
+        from_file.until_ready("default", source["id"])
+        worker.kill()
+        self.redis("DEL", "other:queue")
+        # The environment wins over the file.
+        wins = self.orchestrator(env_file=mirror | {"XIN_LOG_LEVEL": "debug"},
+                                 INGEST_REDIS_QUEUE_NAME="x")
+        wins.kill()
+        wins.settings["INGEST_REDIS_QUEUE_NAME"] = "third:queue"
+        wins.start()
+        wins.upload("default", "third.md", "# Third\n\nA line.\n")
+        self.assertEqual("1", self.redis("ZCARD", "third:queue"))
+
+    def test_2_a_queue_that_nobody_reads_is_told_within_a_minute(self):
+        role = self.orchestrator(INGEST_REDIS_QUEUE_NAME="lonely:queue")
+        _, source = role.upload("default", "lonely.md", "# Lonely\n\nNobody reads this.\n")
+        wait("explain to say that nobody reads the queue", 60, lambda: (role.ask(
+            "GET", f"/v1/brands/default/knowledge/{source['id']}")[1]["waiting_on"] or {}
+        ).get("reason") == "no_worker")
+        # A worker on another queue finds the row all the same: it is the truth.
+        self.cluster.role("worker", INGEST_REDIS_QUEUE_NAME="somewhere:else")
+        role.until_ready("default", source["id"])
+
+    def test_3_an_upload_says_that_redis_is_away(self):
+        role = self.orchestrator()
+        self.cluster.redis.kill()
+        try:
+            status, answer = role.upload("default", "away.md", "# Away\n\nA line.\n")
+            self.assertEqual(503, status, answer)
+            self.assertIn("Redis", answer["error"]["message"])
+            self.assertIn(str(self.cluster.redis.port), answer["error"]["message"])
+        finally:
+            self.cluster.redis.start()
 
 
 class TwoOfEach(unittest.TestCase):
