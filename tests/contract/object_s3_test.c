@@ -645,6 +645,44 @@ a_failed_upload_in_parts_is_aborted(void **state)
 	    "DELETE /bucket/k?uploadId=a%26b%2Fc HTTP/1.1", 44);
 }
 
+struct cancelled {
+	struct object_store *objects;
+	enum err_code rc;
+	bool ended;
+};
+
+static void
+put_and_note(void *arg)
+{
+	struct cancelled *c = arg;
+
+	c->rc = put_two_parts(c->objects);
+	c->ended = true;
+}
+
+static void
+a_cancelled_upload_in_parts_is_aborted(void **state)
+{
+	static const char *const answers[] = { UPLOAD_ID, HTTP_DOUBLE_HANG,
+		"HTTP/1.1 204 No Content\r\n\r\nclose" };
+	struct cancelled c = { .objects = *state };
+	struct fiber *fiber;
+
+	config_override(CFG_STORAGE_STALL_MS, "60000");
+	http_double_answers(answers, COUNT(answers));
+	fiber = fiber_start(put_and_note, &c);
+	for (int i = 0; i < 500 && http_double_seen() < 2; i++)
+		fiber_sleep(10);
+	fiber_cancel(fiber);
+	for (int i = 0; i < 500 && !c.ended; i++)
+		fiber_sleep(10);
+	config_override(CFG_STORAGE_STALL_MS, "1000");
+	assert_true(c.ended);
+	assert_int_equal(c.rc, ERR_CANCELLED);
+	assert_int_equal(http_double_seen(), 3);
+	assert_memory_equal(http_double_head(2), "DELETE ", 7);
+}
+
 #define AT_SERVER(name)                                                        \
 	cmocka_unit_test_setup_teardown(name, at_server, tear_down)
 #define AT_DOUBLE(name)                                                        \
@@ -672,6 +710,7 @@ static const struct CMUnitTest object_s3[] = {
 	AT_DOUBLE(an_error_inside_an_ok_is_an_error),
 	AT_DOUBLE(a_completion_whose_answer_was_lost_is_found_out),
 	AT_DOUBLE(a_failed_upload_in_parts_is_aborted),
+	AT_DOUBLE(a_cancelled_upload_in_parts_is_aborted),
 };
 
 int

@@ -238,6 +238,7 @@ def main():
     settings = s3.settings | {
         "XIN_MAX_UPLOAD_BYTES": str(2048 * MIB),
         "XIN_MAX_TEXT_BYTES": str(4 * MIB),
+        "XIN_EXTRACT_CPU_MS": "300000",  # builds for debugging are slow
     }
     xin = Xin()
     with tempfile.TemporaryDirectory(prefix="xin-large-") as name:
