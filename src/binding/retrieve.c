@@ -52,9 +52,8 @@ retrieve_find(struct search *search, struct embedder *embedder,
 
 	if (mode == RETRIEVE_VECTOR && embedder == NULL)
 		return err_set(ERR_INVALID,
-		    "mode \"vector\" needs an embedding model and a search "
-		    "that takes vectors (XIN_EMBEDDINGS_URL, "
-		    "XIN_SEARCH_URL); hybrid and keyword work without");
+		    "mode \"vector\" needs an embedding model "
+		    "(XIN_EMBEDDINGS_URL); hybrid and keyword work without");
 	if (mode != RETRIEVE_KEYWORD && embedder != NULL && !is_blank(&ask)) {
 		vector =
 		    mem_alloc(embed_dimensions(embedder) * sizeof(*vector));

@@ -9,7 +9,6 @@
 
 #include "base/checkup.h"
 #include "base/config.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "domain/live.h"
@@ -122,17 +121,10 @@ open_objects(struct product *product)
 	return rc;
 }
 
-/* Only where vectors are searched: making them costs time and money. */
 static enum err_code
 open_embedder(struct product *product)
 {
-	const char *url = config_str(CFG_EMBEDDINGS_URL);
-
-	if (url[0] != '\0' && !search_takes_vectors(product->search)) {
-		log_warn("embeddings.unused");
-		url = "";
-	}
-	return embed_open(url, &product->embedder);
+	return embed_open(config_str(CFG_EMBEDDINGS_URL), &product->embedder);
 }
 
 static enum err_code

@@ -71,12 +71,6 @@ search_checkup(struct search *search, struct checkup *checkup)
 	return search->ops->checkup(search, checkup);
 }
 
-bool
-search_takes_vectors(const struct search *search)
-{
-	return search->ops->vectors;
-}
-
 static bool
 is_finite(const float *vector, size_t dimensions)
 {
@@ -167,7 +161,7 @@ search_find(struct search *search, const struct search_ask *ask,
 	if (query.count == 0) /* nothing but function words: take those */
 		text_tokens(ask->query, ask->query_len, add_term, &splitter);
 	*hits_out = (struct search_hits){ 0 };
-	if (query.count > 0 || (query.vector != NULL && search->ops->vectors))
+	if (query.count > 0 || query.vector != NULL)
 		rc = search->ops->find(search, &query, hits_out);
 	for (size_t i = 0; i < query.count; i++)
 		mem_free(query.terms[i]);

@@ -24,8 +24,6 @@ struct sqlite;
 enum err_code search_open(
     const char *url, struct sqlite *db, struct search **search_out);
 void search_close(struct search *search);
-/* Whether vectors of chunks and questions count; else they are ignored. */
-bool search_takes_vectors(const struct search *search);
 
 /*
  * What a back end that does not share the store's database (Qdrant) asks about
@@ -84,7 +82,8 @@ struct search_hits {
 	size_t count;
 };
 /* What is asked. With a vector, the lexical and the nearest chunks are fused by
- * reciprocal rank (k = 60); without one the ranking is lexical alone. */
+ * reciprocal rank (k = 60); without one the ranking is lexical alone, and with
+ * a vector and no words the nearest chunks are the answer. */
 struct search_ask {
 	const char *brand;
 	const char *query;

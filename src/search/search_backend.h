@@ -26,14 +26,12 @@ struct search_query {
 
 struct search_ops {
 	const char *name;
-	/* Chunks keep their vectors, and find looks at a query's; it may then
-	 * come without terms. */
-	bool vectors;
 	enum err_code (*put)(struct search *search, const char *brand,
 	    const char *source_id, int64_t version, const char *title,
 	    const struct chunk *chunks, size_t count);
 	enum err_code (*drop)(struct search *search, const char *brand,
 	    const char *source_id, int64_t keep);
+	/* With a vector the query may have no terms. */
 	enum err_code (*find)(struct search *search,
 	    const struct search_query *query, struct search_hits *hits_out);
 	enum err_code (*idf)(struct search *search, const char *brand,

@@ -183,7 +183,6 @@ qdrant_close(struct search *search)
 
 static const struct search_ops qdrant_ops = {
 	.name = "qdrant",
-	.vectors = true,
 	.put = qdrant_put,
 	.drop = qdrant_drop,
 	.find = search__qdrant_find,

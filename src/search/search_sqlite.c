@@ -403,7 +403,6 @@ embedded_checkup(struct search *search, struct checkup *checkup)
 
 static const struct search_ops embedded_ops = {
 	.name = "sqlite",
-	.vectors = true,
 	.put = embedded_put,
 	.drop = embedded_drop,
 	.find = embedded_find,

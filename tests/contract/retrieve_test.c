@@ -43,7 +43,6 @@ note_find(struct search *search, const struct search_query *query,
 
 static const struct search_ops ops = {
 	.name = "noting",
-	.vectors = true,
 	.find = note_find,
 };
 static struct search search = { .ops = &ops };
