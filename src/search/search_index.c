@@ -4,7 +4,7 @@
  * the chunks' places. Chunks are only ever appended; one that goes away is
  * marked dead and swept out when the dead are many. Everything is scored:
  * at some nanoseconds a posting, skipping would cost more code than it saves
- * time below a million chunks (docs/design/0003-embedded-search.md).
+ * time below a million chunks (docs/design/0005-embedded-search.md).
  */
 #include "search/search_index.h"
 

@@ -2,7 +2,8 @@
 /*
  * Embedded search at 8,500 and 85,000 chunks of made-up text, whose words are
  * as frequent as those of a language (Zipf): putting, the first query after a
- * start, queries. Usage: search_bench [chunks]. The disk decides about putting.
+ * start, queries; and with vectors. Usage: search_bench [chunks [dimensions]].
+ * The disk decides about putting.
  */
 #include <math.h>
 #include <stdio.h>
@@ -17,13 +18,16 @@
 #include "search/search.h"
 #include "sqlite/sqlite.h"
 
-#define VOCABULARY   60000
-#define CHUNK_WORDS  170
-#define SOURCE_CHUNK 16
-#define QUERIES      400
-#define QUERY_WORDS  11
+#define VOCABULARY     60000
+#define CHUNK_WORDS    170
+#define SOURCE_CHUNK   16
+#define QUERIES        400
+#define QUERY_WORDS    11
+
+#define DIMENSIONS_MAX 4096
 
 static unsigned seed = 1;
+static size_t dimensions;
 
 static void
 need(enum err_code rc, const char *what)
@@ -67,6 +71,15 @@ make_text(char *out, int words, int first)
 	return len;
 }
 
+/* NULL without dimensions. */
+static const float *
+make_vector(float *out)
+{
+	for (size_t i = 0; i < dimensions; i++)
+		out[i] = (float)(uniform() + uniform() + uniform() - 1.5);
+	return dimensions > 0 ? out : NULL;
+}
+
 static enum err_code
 insert_source(sqlite3 *db, void *arg)
 {
@@ -81,6 +94,7 @@ static void
 put_source(struct sqlite *db, struct search *search, int number)
 {
 	static char texts[SOURCE_CHUNK][CHUNK_WORDS * 10];
+	static float vectors[SOURCE_CHUNK][DIMENSIONS_MAX];
 	struct chunk chunks[SOURCE_CHUNK];
 	char id[IDENT_SIZE];
 
@@ -89,7 +103,9 @@ put_source(struct sqlite *db, struct search *search, int number)
 		chunks[i] = (struct chunk){ .number = i,
 			.text = texts[i],
 			.len = make_text(texts[i], CHUNK_WORDS, 4),
-			.heading = "" };
+			.heading = "",
+			.vector = make_vector(vectors[i]),
+			.dimensions = dimensions };
 	need(search_put(search, "bench", id, 1, "", chunks, SOURCE_CHUNK),
 	    "put");
 	need(sqlite_write(db, insert_source, id), "switch");
@@ -98,13 +114,16 @@ put_source(struct sqlite *db, struct search *search, int number)
 static void
 find(struct search *search, const char *query, int top_k)
 {
+	static float vector[DIMENSIONS_MAX];
 	struct search_hits hits;
 
 	need(search_find(search,
 		 &(struct search_ask){ .brand = "bench",
 		     .query = query,
 		     .query_len = strlen(query),
-		     .top_k = top_k },
+		     .top_k = top_k,
+		     .vector = make_vector(vector),
+		     .dimensions = dimensions },
 		 &hits),
 	    "find");
 	search_hits_done(&hits);
@@ -182,8 +201,8 @@ run(int chunks)
 	need(search_open("sqlite:", db, &search), "search");
 	for (int i = 0; i * SOURCE_CHUNK < chunks; i++)
 		put_source(db, search, i);
-	printf("%d chunks: put %.0f us a chunk, CPU %.0f", chunks,
-	    (double)(clock_mono_us() - began) / chunks,
+	printf("%d chunks, %zu dimensions: put %.0f us a chunk, CPU %.0f",
+	    chunks, dimensions, (double)(clock_mono_us() - began) / chunks,
 	    (double)(cpu_us() - cpu) / chunks);
 	search_close(search);
 	sqlite_close(db);
@@ -215,10 +234,14 @@ int
 main(int argc, char **argv)
 {
 	if (argc > 1) {
+		if (argc > 2 && atoi(argv[2]) <= DIMENSIONS_MAX)
+			dimensions = (size_t)atoi(argv[2]);
 		run(atoi(argv[1]));
 		return 0;
 	}
 	run(8500);
 	run(85000);
+	dimensions = 768;
+	run(8500);
 	return 0;
 }
