@@ -211,6 +211,15 @@ queue_renew(struct queue *queue, struct job *job, int64_t lease_ms)
 	return queue->backend->renew(queue, job, lease_ms);
 }
 
+uint64_t
+queue_beat_ms(const struct queue *queue, int64_t lease_ms)
+{
+	uint64_t third = (uint64_t)lease_ms / 3;
+	uint64_t most = queue->backend->beat_ms;
+
+	return most != 0 && most < third ? most : third;
+}
+
 enum err_code
 queue_finish(struct queue *queue, const struct job *job)
 {

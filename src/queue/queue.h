@@ -66,6 +66,9 @@ enum err_code queue_take(struct queue *queue, int64_t lease_ms,
  * with ERR_CANCELLED, and sets job->aborted, when a client asked to end it. */
 enum err_code queue_renew(
     struct queue *queue, struct job *job, int64_t lease_ms);
+/* How often to renew: a third of the lease, sooner where that is also how one
+ * hears of an abort. */
+uint64_t queue_beat_ms(const struct queue *queue, int64_t lease_ms);
 enum err_code queue_finish(struct queue *queue, const struct job *job);
 /* Not before `run_at` (wall ms, 0 = now). `counts` false: this attempt does not
  * count, since the fault was a back end that is away. */

@@ -53,6 +53,8 @@ struct queue_backend {
 	/* How often a waiting taker looks without being woken: other
 	 * processes may put jobs too. */
 	uint64_t poll_ms;
+	/* Longest time between two renewals, 0 = as the lease wants it. */
+	uint64_t beat_ms;
 };
 
 /* A back end's own structure begins with this one, zeroed. */

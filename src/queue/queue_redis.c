@@ -24,7 +24,8 @@
 #include "fiber/waiters.h"
 
 #define POLL_MS   250
-#define LOOKS_MAX 64 /* unreadable jobs buried in one take */
+#define BEAT_MS   1000 /* as ARQ, an abort is heard within a second */
+#define LOOKS_MAX 64   /* unreadable jobs buried in one take */
 
 int64_t
 queue_redis__now(void)
@@ -394,4 +395,5 @@ const struct queue_backend queue_redis_backend = {
 	.depth = queue_redis__depth,
 	.dead = queue_redis__dead,
 	.poll_ms = POLL_MS,
+	.beat_ms = BEAT_MS,
 };

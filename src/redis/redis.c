@@ -239,18 +239,19 @@ redis_call(struct redis *redis, uint64_t deadline_ms,
 	return hand_out(redis, reply, reply_out);
 }
 
-/* Several threads may come first. */
+/* Several threads may come first, also of several clients. */
 static void
-hash_script(struct redis *redis, struct redis_script *script)
+hash_script(struct redis_script *script)
 {
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	uint8_t digest[SHA1_SIZE];
 
-	pthread_mutex_lock(&redis->lock);
+	pthread_mutex_lock(&lock);
 	if (script->sha1[0] == '\0') {
 		crypto_sha1(script->text, strlen(script->text), digest);
 		crypto_hex(digest, sizeof(digest), script->sha1);
 	}
-	pthread_mutex_unlock(&redis->lock);
+	pthread_mutex_unlock(&lock);
 }
 
 enum err_code
@@ -262,7 +263,7 @@ redis_eval(struct redis *redis, struct redis_script *script,
 	redisReply *reply;
 	va_list ap;
 
-	hash_script(redis, script);
+	hash_script(script);
 	add_text(&words, "EVALSHA");
 	add_text(&words, script->sha1);
 	add_int(&words, keys);

@@ -64,28 +64,39 @@ abort_document(const struct job *job, const struct work *work)
 		    kv_str("error", err_message()));
 }
 
-/* Renew both leases at a third of their time; when one is lost, or the
- * document was cancelled, the ingestion is cancelled. */
+/* Both leases, the job's as often as the queue wants it, the row's at a third
+ * of its time. */
+static enum err_code
+renew(struct work *work, int64_t lease_ms, uint64_t *row_at_ms)
+{
+	enum err_code rc = queue_renew(product->queue, work->job, lease_ms);
+
+	if (rc == ERR_CANCELLED && work->job->aborted)
+		abort_document(work->job, work);
+	if (rc != OK || deadline_left_ms(*row_at_ms) > 0)
+		return rc;
+	*row_at_ms = deadline_in_ms((uint64_t)lease_ms / 3);
+	return store_source_renew(
+	    product->store, work->source_id, work->owner, lease_ms);
+}
+
+/* When a lease is lost, or the document was cancelled, so is the ingestion. */
 static void
 heartbeat_run(void *arg)
 {
 	struct work *work = arg;
 	int64_t lease_ms = config_int(CFG_LEASE_MS);
+	uint64_t beat_ms = queue_beat_ms(product->queue, lease_ms);
+	uint64_t row_at_ms = deadline_in_ms((uint64_t)lease_ms / 3);
 	enum err_code rc = OK;
 
 	while (rc == OK && !work->ended) {
-		rc = fiber_cond_wait(
-		    &work->beat, deadline_in_ms((uint64_t)lease_ms / 3));
+		rc = fiber_cond_wait(&work->beat, deadline_in_ms(beat_ms));
 		if (work->ended)
 			break;
 		if (rc != ERR_DEADLINE && rc != OK)
 			break;
-		rc = queue_renew(product->queue, work->job, lease_ms);
-		if (rc == ERR_CANCELLED && work->job->aborted)
-			abort_document(work->job, work);
-		if (rc == OK)
-			rc = store_source_renew(product->store, work->source_id,
-			    work->owner, lease_ms);
+		rc = renew(work, lease_ms, &row_at_ms);
 		if (rc != ERR_CONFLICT && rc != ERR_CANCELLED)
 			rc = OK; /* a passing fault: the lease still holds */
 	}
@@ -283,13 +294,19 @@ reaper_run(void *arg)
 }
 
 static struct {
-	_Atomic int64_t waiting, delayed, in_work, dead;
+	_Atomic int64_t waiting, delayed, in_work, dead, oldest_ms;
 } depth_seen;
 
 static double
 read_depth(void *arg)
 {
 	return (double)atomic_load((_Atomic int64_t *)arg);
+}
+
+static double
+read_seconds(void *arg)
+{
+	return read_depth(arg) / 1e3;
 }
 
 static void
@@ -304,6 +321,8 @@ depth_run(void *arg)
 			atomic_store(&depth_seen.delayed, depth.delayed);
 			atomic_store(&depth_seen.in_work, depth.running);
 			atomic_store(&depth_seen.dead, depth.dead);
+			atomic_store(
+			    &depth_seen.oldest_ms, depth.oldest_wait_ms);
 		}
 		if (fiber_sleep(2 * REAP_MS) != OK)
 			break;
@@ -322,6 +341,8 @@ show_depth(void)
 	    read_depth, &depth_seen.in_work);
 	metric_gauge_read(METRIC_QUEUE_DEPTH, SERVICE_WORKER, LABELS("dead"),
 	    read_depth, &depth_seen.dead);
+	metric_gauge_read(METRIC_QUEUE_OLDEST, SERVICE_WORKER, METRIC_NO_LABELS,
+	    read_seconds, &depth_seen.oldest_ms);
 }
 
 static void
