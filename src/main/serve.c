@@ -346,6 +346,15 @@ close_server(struct http_server *server, uint64_t drain_ms)
 	http_server_free(server);
 }
 
+/* The last spans get a second even when the drain has used its time up. */
+static uint64_t
+flush_ms(uint64_t until)
+{
+	uint64_t left = deadline_left_ms(until);
+
+	return left < 1000 ? 1000 : left > 5000 ? 5000 : left;
+}
+
 static void
 stop(void)
 {
@@ -366,6 +375,7 @@ stop(void)
 	}
 	if (house.loops)
 		loops_stop(deadline_left_ms(until));
+	telemetry_stop(flush_ms(until));
 	back_ends_close(&house.product);
 }
 
