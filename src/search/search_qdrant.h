@@ -17,7 +17,7 @@
  *
  *   brand, source_id, version, number   whose it is
  *   part    "source_id@version"; indexed, a facet over it says what there is
- *   words   "term count term count ..." for the exact score
+ *   words   {term: count} for the exact score
  *   terms   the distinct terms; indexed, for document frequencies
  *   tokens  the length as text; indexed, since a facet over it is the
  *           histogram of lengths, which gives N and the exact mean

@@ -28,7 +28,7 @@
 struct candidate {
 	const char *id;        /* borrowed from the answer */
 	const char *source_id; /* likewise */
-	const char *words;
+	const json_t *words;   /* likewise: term -> count, of the query's */
 	int64_t version, number;
 	double length;
 	double offered; /* Qdrant's score */
@@ -73,6 +73,26 @@ add_filter(struct buf *out, const struct finding *find)
 	buf_adds(out, "]}");
 }
 
+/* Of a chunk's words only those of the query: a hundredth of the whole. A path
+ * in quotes takes any key but one with a quote or a backslash. */
+static void
+add_words(struct buf *out, const struct search_query *query)
+{
+	struct buf path;
+
+	buf_init(&path, 0);
+	for (size_t i = 0; i < query->count; i++) {
+		buf_clear(&path);
+		if (strpbrk(query->terms[i], "\"\\") == NULL)
+			buf_addf(&path, "words.\"%s\"", query->terms[i]);
+		else
+			buf_adds(&path, "words");
+		buf_addc(out, ',');
+		buf_add_json(out, buf_str(&path), path.len);
+	}
+	buf_done(&path);
+}
+
 static void
 add_search(struct buf *out, const struct finding *find, const char *using,
     size_t limit)
@@ -80,7 +100,9 @@ add_search(struct buf *out, const struct finding *find, const char *using,
 	buf_addf(out, ",\"using\":\"%s\",\"limit\":%zu,", using, limit);
 	add_filter(out, find);
 	buf_adds(out, ",\"with_payload\":[\"source_id\",\"version\","
-		      "\"number\",\"tokens\",\"words\"]}");
+		      "\"number\",\"tokens\"");
+	add_words(out, find->query);
+	buf_adds(out, "]}");
 }
 
 static void
@@ -147,50 +169,32 @@ read_candidate(const json_t *point, struct candidate *item)
 	*item = (struct candidate){
 		.id = json_str(point, "id"),
 		.source_id = json_str(payload, "source_id"),
-		.words = json_str(payload, "words"),
+		.words = json_object_get(payload, "words"),
 		.version = json_int(payload, "version", 0),
 		.number = json_int(payload, "number", 0),
 		.offered = json_number_value(json_object_get(point, "score")),
 	};
 	if (item->id == NULL || strlen(item->id) != 36 ||
-	    item->source_id == NULL || item->words == NULL || tokens == NULL ||
+	    item->source_id == NULL || tokens == NULL ||
 	    !str_to_u64(tokens, &length))
 		return false; /* somebody else's point */
 	item->length = (double)length;
 	return true;
 }
 
-/* How often each term of the query stands in "term count term count ...". */
-static void
-read_words(const struct search_query *query, const char *words,
-    double frequency[SEARCH_TERMS_MAX])
-{
-	memset(frequency, 0, query->count * sizeof(*frequency));
-	while (*words != '\0') {
-		size_t len = strcspn(words, " ");
-		double count = words[len] == ' ' ? atof(words + len + 1) : 0;
-
-		for (size_t i = 0; i < query->count; i++)
-			if (strncmp(query->terms[i], words, len) == 0 &&
-			    query->terms[i][len] == '\0')
-				frequency[i] = count;
-		words += len + (words[len] == ' ');
-		words += strcspn(words, " ");
-		words += *words == ' ';
-	}
-}
-
 static void
 score(const struct finding *find, struct candidate *item)
 {
-	double frequency[SEARCH_TERMS_MAX];
+	const struct search_query *query = find->query;
 
-	read_words(find->query, item->words, frequency);
-	for (size_t i = 0; i < find->query->count; i++) {
-		if (frequency[i] == 0)
+	for (size_t i = 0; i < query->count; i++) {
+		double frequency =
+		    (double)json_int(item->words, query->terms[i], 0);
+
+		if (frequency == 0)
 			continue;
 		item->score +=
-		    find->idf[i] * search_lucene_tf(frequency[i], item->length,
+		    find->idf[i] * search_lucene_tf(frequency, item->length,
 				       find->counts.mean);
 		item->coverage += find->idf[i];
 	}

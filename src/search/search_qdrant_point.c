@@ -121,23 +121,19 @@ search__qdrant_sparse(
 static void
 add_words(const struct search_words *words, struct buf *out)
 {
-	struct buf line;
-
-	buf_init(&line, 0);
-	buf_adds(out, ",\"terms\":[");
-	for (size_t i = 0; i < words->count; i++) {
-		const struct search_word *word = &words->items[i];
-
-		if (i > 0)
-			buf_addc(out, ',');
-		buf_add_json(out, word->token, word->len);
-		buf_addf(&line, "%s%s %u", i > 0 ? " " : "", word->token,
-		    word->count);
-	}
-	buf_addf(out, "],\"tokens\":\"%llu\",\"words\":",
+	buf_addf(out, ",\"tokens\":\"%llu\",\"terms\":[",
 	    (unsigned long long)words->length);
-	buf_add_json(out, buf_str(&line), line.len);
-	buf_done(&line);
+	for (size_t i = 0; i < words->count; i++) {
+		buf_adds(out, i > 0 ? "," : "");
+		buf_add_json(out, words->items[i].token, words->items[i].len);
+	}
+	buf_adds(out, "],\"words\":{");
+	for (size_t i = 0; i < words->count; i++) {
+		buf_adds(out, i > 0 ? "," : "");
+		buf_add_json(out, words->items[i].token, words->items[i].len);
+		buf_addf(out, ":%u", words->items[i].count);
+	}
+	buf_addc(out, '}');
 }
 
 static void

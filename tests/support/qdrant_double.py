@@ -227,6 +227,28 @@ class Filter:
             (not self.should or any(c(point) for c in self.should))
 
 
+PATH = re.compile(r'([\w-]+)(?:\.(?:([\w-]+)|"([^"\\\\]*)"))?')
+
+
+def included(payload, paths):
+    """Members by path: `a`, `a.b` or `a."any key"`."""
+    out = {}
+    for path in paths:
+        m = PATH.fullmatch(path)
+        if m is None:
+            bad(f"invalid payload path {path}")
+        first, inner = m[1], m[2] if m[2] is not None else m[3]
+        if first not in payload:
+            continue
+        if inner is None:
+            out[first] = payload[first]
+        elif isinstance(payload[first], dict):
+            kept = out.setdefault(first, {})
+            if inner in payload[first]:
+                kept[inner] = payload[first][inner]
+    return out
+
+
 # ---- a collection ----
 
 class Collection:
@@ -412,8 +434,7 @@ class Collection:
         out = {}
         wanted = spec.get("with_payload", with_payload)
         if isinstance(wanted, list):
-            out["payload"] = {k: v for k, v in point["payload"].items()
-                              if k in wanted}
+            out["payload"] = included(point["payload"], wanted)
         elif check_bool(wanted, "with_payload"):
             out["payload"] = point["payload"]
         if spec.get("with_vector", False) is not False:
