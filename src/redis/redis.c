@@ -184,6 +184,25 @@ conn_here(struct redis *redis)
 	return redis->conns[index];
 }
 
+/* A slow resolver may take longer than connect_ms: it cannot be interrupted,
+ * but nobody waits for it. */
+static enum err_code
+connected(struct redis_conn *conn, uint64_t deadline_ms)
+{
+	uint64_t own_ms = deadline_in_ms(conn->redis->connect_ms);
+	enum err_code rc =
+	    redis__conn_ready(conn, deadline_min(deadline_ms, own_ms));
+
+	if (rc == ERR_DEADLINE && deadline_left_ms(own_ms) == 0)
+		return err_set(ERR_UNAVAILABLE,
+		    "%s: no connection within %llu ms", conn->redis->name,
+		    (unsigned long long)conn->redis->connect_ms);
+	if (rc == ERR_DEADLINE)
+		return err_set(rc, "%s: no connection before the deadline",
+		    conn->redis->name);
+	return rc;
+}
+
 /* *reply_out may be an error reply. */
 static enum err_code
 ask(struct redis *redis, struct words *words, uint64_t deadline_ms,
@@ -194,12 +213,7 @@ ask(struct redis *redis, struct words *words, uint64_t deadline_ms,
 	char *command;
 	long long len;
 
-	rc = redis__conn_ready(conn, deadline_ms);
-	if (rc == ERR_DEADLINE)
-		return err_set(
-		    rc, "%s: no connection before the deadline", redis->name);
-	if (rc != OK)
-		return rc;
+	TRY(connected(conn, deadline_ms));
 	len = redisFormatCommandArgv(
 	    &command, words->count, words->word, words->len);
 	must(len > 0);

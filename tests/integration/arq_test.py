@@ -63,7 +63,8 @@ class Workers:
             out, err = process.communicate(timeout=30)
             assert process.returncode in (0, -signal.SIGKILL), (process.returncode, err)
             assert "Sanitizer" not in err and "runtime error" not in err, err
-            ran += [(number, *line.split()[1:3]) for line in out.splitlines()]
+            ran += [(number, *line.split()[1:3]) for line in out.splitlines()
+                    if line.startswith("ran ")]
             if err:
                 print(err, end="")
         self.processes = []
@@ -116,8 +117,6 @@ class Suite:
 
     async def mixed_jobs_run_exactly_once_in_a_mixed_fleet(self):
         count = self.arguments.jobs
-        self.workers.start(2, ms=10)
-        self.python_worker()
         jobs = {}
 
         async def put(n):
@@ -129,6 +128,8 @@ class Suite:
 
         for start in range(0, count, 50):
             await asyncio.gather(*(put(n) for n in range(start, min(start + 50, count))))
+        self.python_worker()
+        self.workers.start(2, ms=50)
         by = collections.Counter()
         for job, n, kwargs in jobs.values():
             result = await job.result(timeout=60, poll_delay=0.02)
