@@ -48,9 +48,13 @@ clear_source(struct search_index *index, struct index_source *source)
 		mem_free(source->metadata[i]);
 	mem_free(source->metadata);
 	mem_free(source->vectors);
+	mem_free(source->codes);
+	mem_free(source->code_bytes);
 	index->source_bytes -= source->bytes;
 	source->metadata = NULL;
 	source->vectors = NULL;
+	source->codes = NULL;
+	source->code_bytes = NULL;
 	source->metadata_count = source->vector_count = source->bytes = 0;
 }
 
@@ -301,6 +305,20 @@ keep_metadata(struct index_source *source, const char *text)
 	return (uint32_t)++source->metadata_count;
 }
 
+static void
+keep_code(struct index_source *source, const float *vector)
+{
+	size_t count = source->vector_count, dimensions = source->dimensions;
+
+	source->codes =
+	    mem_resize(source->codes, (count + 1) * sizeof(*source->codes));
+	source->code_bytes =
+	    mem_resize(source->code_bytes, (count + 1) * dimensions);
+	source->codes[count] = search__encode(
+	    vector, dimensions, source->code_bytes + count * dimensions);
+	source->bytes += dimensions + sizeof(*source->codes);
+}
+
 /* One with other dimensions than its source's first is left out. */
 static uint32_t
 keep_vector(struct index_source *source, const float *vector, size_t dimensions)
@@ -316,6 +334,8 @@ keep_vector(struct index_source *source, const float *vector, size_t dimensions)
 	source->vectors = mem_resize(source->vectors, (count + 1) * size);
 	memcpy(source->vectors + count * dimensions, vector, size);
 	source->bytes += size;
+	if (search__codes_pay())
+		keep_code(source, vector);
 	return (uint32_t)++source->vector_count;
 }
 

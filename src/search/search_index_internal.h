@@ -17,6 +17,12 @@ struct index_doc {
 	uint32_t metadata, vector; /* in the source's; a place + 1, 0 = none */
 };
 
+/* A vector in a quarter of its bytes: about `scale` times its code. */
+struct index_code {
+	float scale;
+	float error; /* length of what is missing, at most */
+};
+
 /* Chunks of a source stand behind each other; what only they have goes away
  * with them at once. */
 struct index_source {
@@ -25,8 +31,10 @@ struct index_source {
 	char **metadata; /* neighbours with the same text share one */
 	size_t metadata_count;
 	float *vectors; /* `dimensions` each, unit length */
+	struct index_code *codes;
+	int8_t *code_bytes; /* `dimensions` each; NULL where they do not pay */
 	size_t vector_count, dimensions;
-	size_t bytes; /* of both */
+	size_t bytes; /* of all these */
 };
 
 /* `data` begins with the term's bytes, its postings follow: one place in memory
@@ -97,6 +105,11 @@ search__index_step(struct index_cursor *cursor)
 
 const struct index_term *search__index_term(
     const struct search_index *index, const char *name);
+
+/* search_nearest.c: whether this machine multiplies codes fast; the code. */
+bool search__codes_pay(void);
+struct index_code search__encode(
+    const float *vector, size_t dimensions, int8_t *out);
 
 /* The best `want` of what is offered: a heap, the worst at 0. */
 struct index_best {

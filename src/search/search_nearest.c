@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The nearest chunks by cosine, exact: every vector is looked at, eight floats
- * at a time; and the two lists, by words and by vectors, made into one.
+ * The nearest chunks by cosine, exact; and the two lists, by words and by
+ * vectors, made into one. Every vector is looked at, but most only as a code of
+ * one byte a dimension, whose error is known: what cannot be among the best
+ * even with that error in its favour is not looked at again. Reading memory is
+ * what takes the time, and codes are a quarter of it.
  */
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +19,6 @@
 /* ---- the dot product ---- */
 
 typedef float lanes __attribute__((vector_size(32), aligned(4)));
-typedef float (*dot_fn)(const float *a, const float *b, size_t count);
 
 /* Four sums at once, since each waits for its last addition. */
 static inline __attribute__((always_inline)) float
@@ -47,16 +52,143 @@ dot_avx2(const float *a, const float *b, size_t count)
 {
 	return dot_lanes(a, b, count);
 }
+
+/* Sixteen products at once. `b` is within 8191: 2,048 products, in eight sums,
+ * do not leave 32 bits. */
+__attribute__((target("avx2"))) static int64_t
+dot_codes(const int8_t *a, const int16_t *b, size_t count)
+{
+	int64_t all = 0;
+	size_t i = 0;
+
+	while (i + 16 <= count) {
+		size_t end = count - i > 2048 ? i + 2048 : count;
+		__m256i sum = _mm256_setzero_si256();
+		int32_t lane[8];
+
+		for (; i + 16 <= end; i += 16)
+			sum = _mm256_add_epi32(sum,
+			    _mm256_madd_epi16(
+				_mm256_cvtepi8_epi16(_mm_loadu_si128(
+				    (const __m128i *)(const void *)(a + i))),
+				_mm256_loadu_si256(
+				    (const __m256i *)(const void *)(b + i))));
+		_mm256_storeu_si256((__m256i *)(void *)lane, sum);
+		for (size_t k = 0; k < 8; k++)
+			all += lane[k];
+	}
+	for (; i < count; i++)
+		all += a[i] * b[i];
+	return all;
+}
 #endif
 
-static dot_fn
-choose_dot(void)
+static bool
+has_avx2(void)
 {
 #ifdef __x86_64__
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-		return dot_avx2;
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+	return false;
 #endif
-	return dot_plain;
+}
+
+static float
+dot_exact(const float *a, const float *b, size_t count)
+{
+#ifdef __x86_64__
+	if (has_avx2())
+		return dot_avx2(a, b, count);
+#endif
+	return dot_plain(a, b, count);
+}
+
+/* ---- codes ---- */
+
+bool
+search__codes_pay(void)
+{
+	return has_avx2();
+}
+
+static float
+largest(const float *vector, size_t dimensions)
+{
+	float most = 0;
+
+	for (size_t i = 0; i < dimensions; i++)
+		most = fabsf(vector[i]) > most ? fabsf(vector[i]) : most;
+	return most;
+}
+
+struct index_code
+search__encode(const float *vector, size_t dimensions, int8_t *out)
+{
+	float scale = largest(vector, dimensions) / 127;
+	double error = 0;
+
+	for (size_t i = 0; i < dimensions; i++) {
+		double missing;
+
+		out[i] =
+		    scale > 0 ? (int8_t)lrintf(vector[i] / scale) : (int8_t)0;
+		missing = vector[i] - (double)scale * out[i];
+		error += missing * missing;
+	}
+	return (struct index_code){ scale, (float)(sqrt(error) * 1.0001) };
+}
+
+/* The question: whole, and in steps fine enough to add next to no error. */
+struct asked {
+	float *unit;
+	int16_t *steps;
+	double step, error; /* length of what the steps miss */
+	double slack;       /* of adding floats */
+	size_t dimensions;
+};
+
+static void
+ask(struct asked *asked, const float *vector, size_t dimensions)
+{
+	double missing, error = 0;
+
+	*asked = (struct asked){ .dimensions = dimensions };
+	asked->unit = mem_alloc((dimensions + 1) * sizeof(*asked->unit));
+	asked->steps = mem_alloc((dimensions + 1) * sizeof(*asked->steps));
+	search_unit_vector(vector, dimensions, asked->unit);
+	asked->step = (double)largest(asked->unit, dimensions) / 8191;
+	for (size_t i = 0; i < dimensions; i++) {
+		asked->steps[i] =
+		    asked->step > 0
+			? (int16_t)lrint(asked->unit[i] / asked->step)
+			: (int16_t)0;
+		missing = asked->unit[i] - asked->step * asked->steps[i];
+		error += missing * missing;
+	}
+	asked->error = sqrt(error) * 1.0001;
+	asked->slack = 1e-5 + (double)dimensions * 4e-9;
+}
+
+/* The score can be no better than this: x y = (code + e)(steps + f), and what
+ * is missing adds at most its length (Cauchy and Schwarz). */
+static double
+best_possible(
+    const struct asked *asked, const struct index_source *source, size_t vector)
+{
+#ifdef __x86_64__
+	const struct index_code *code = &source->codes[vector];
+	int64_t sum =
+	    dot_codes(source->code_bytes + vector * source->dimensions,
+		asked->steps, source->dimensions);
+
+	return (double)sum * code->scale * asked->step + code->error +
+	       (1 + (double)code->error) * asked->error + asked->slack;
+#else
+	(void)asked;
+	(void)source;
+	(void)vector;
+	return 2;
+#endif
 }
 
 void
@@ -120,17 +252,20 @@ cover(const struct search_index *index, const char *const *terms, size_t count,
 
 static void
 look_at_source(struct index_best *best, const struct index_source *source,
-    const float *unit, dot_fn dot, const bool *allowed)
+    const struct asked *asked, const bool *allowed)
 {
 	for (uint32_t n = 0; n < source->count; n++) {
 		uint32_t place = source->first + n;
-		uint32_t vector = best->index->docs[place].vector;
+		size_t vector = best->index->docs[place].vector;
 		double score;
 
-		if (vector == 0 || (allowed != NULL && !allowed[place]))
+		if (vector-- == 0 || (allowed != NULL && !allowed[place]))
 			continue;
-		score = dot(unit,
-		    source->vectors + (vector - 1) * source->dimensions,
+		if (best->count == best->want && source->codes != NULL &&
+		    best_possible(asked, source, vector) < best->items[0].score)
+			continue;
+		score = dot_exact(asked->unit,
+		    source->vectors + vector * source->dimensions,
 		    source->dimensions);
 		if (search__best_takes(best, score))
 			search__best_offer(best, place, score, 0);
@@ -143,17 +278,17 @@ search_index_nearest(const struct search_index *index, const float *vector,
     const bool *allowed, size_t want, struct search_ranked *out)
 {
 	struct index_best best = { index, out, 0, want };
-	float *unit = mem_alloc((dimensions + 1) * sizeof(*unit));
-	dot_fn dot = choose_dot();
+	struct asked asked;
 
 	must(want > 0);
-	search_unit_vector(vector, dimensions, unit);
+	ask(&asked, vector, dimensions);
 	for (size_t i = 0; i < index->source_count; i++)
 		if (index->sources[i].vector_count > 0 &&
 		    index->sources[i].dimensions == dimensions)
 			look_at_source(
-			    &best, &index->sources[i], unit, dot, allowed);
-	mem_free(unit);
+			    &best, &index->sources[i], &asked, allowed);
+	mem_free(asked.unit);
+	mem_free(asked.steps);
 	search__best_sort(&best);
 	cover(index, terms, count, out, best.count);
 	return best.count;

@@ -13,7 +13,7 @@
 #define SOURCES    40
 #define EACH       100 /* chunks of a source, at most */
 #define WORDS      30
-#define DIMENSIONS 37 /* not a multiple of what is added at once */
+#define DIMENSIONS 133 /* not a multiple of what is added at once */
 
 /* The same chunks twice: in the index, and as plain counts. */
 struct plain {
@@ -362,6 +362,55 @@ the_nearest_are_found_among_those_allowed(void **state)
 	    0);
 }
 
+static int
+down(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x < y) - (x > y);
+}
+
+/* So near each other that their codes cannot tell them apart. */
+static void
+vectors_like_each_other_are_told_apart(void **state)
+{
+	enum { MANY = 3000, LONG = 768, BEST = 20 };
+	struct model *m = *state;
+	float base[LONG], vector[LONG];
+	double *all = mem_zero(MANY * sizeof(*all));
+	struct search_ranked ranked[BEST];
+
+	for (size_t i = 0; i < LONG; i++)
+		base[i] = (float)roll(m, 2001) - 1000;
+	search_unit_vector(base, LONG, base);
+	for (int64_t n = 0; n < MANY; n++) {
+		struct search_entry entry = { .chunk = n + 1,
+			.number = n,
+			.vector = vector,
+			.dimensions = LONG };
+
+		for (size_t i = 0; i < LONG; i++)
+			vector[i] =
+			    base[i] + ((float)roll(m, 2001) - 1000) / 4e5f;
+		search_unit_vector(vector, LONG, vector);
+		for (size_t i = 0; i < LONG; i++)
+			all[n] += (double)vector[i] * base[i];
+		assert_int_equal(
+		    search_index_add(m->index, "kn_a", &entry), OK);
+	}
+	search_index_settle(m->index);
+	assert_int_equal(search_index_nearest(
+			     m->index, base, LONG, NULL, 0, NULL, BEST, ranked),
+	    BEST);
+	for (size_t i = 0; i < BEST; i++)
+		assert_true(
+		    fabs(ranked[i].score - all[ranked[i].chunk - 1]) < 1e-6);
+	qsort(all, MANY, sizeof(*all), down);
+	for (size_t i = 0; i < BEST; i++)
+		assert_true(fabs(ranked[i].score - all[i]) < 1e-6);
+	mem_free(all);
+}
+
 /* The coverage of the nearest is that of the ranking by words. */
 static void
 both_lists_are_fused_by_rank(void **state)
@@ -485,6 +534,7 @@ main(void)
 		T(an_index_gives_the_scores_of_the_formula),
 		T(sources_come_and_go_and_the_scores_stay_right),
 		T(the_nearest_are_found_among_those_allowed),
+		T(vectors_like_each_other_are_told_apart),
 		T(both_lists_are_fused_by_rank),
 		T(an_empty_index_finds_nothing),
 		T(damaged_words_are_an_error),
