@@ -237,7 +237,7 @@ receive_batch(struct postgres__conn *conn, const struct expected *expected,
 {
 	enum err_code failed = OK;
 	struct error why;
-	PGresult *result;
+	PGresult *result = NULL;
 
 	for (unsigned i = 0; i < expected->count; i++) {
 		ExecStatusType status;
