@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "binding/internal.h"
 
-#define BATCH 64
+#define BATCH 32 /* one call of the model: what it made is never lost */
 /* Of one document, in memory until it is indexed. */
 #define VECTORS_MAX ((size_t)256 << 20)
 
@@ -16,15 +16,16 @@ struct embed_request {
 	struct script_request base;
 	struct binding_job *job;
 	struct binding_chunks *chunks;
-	float *vectors;
-	size_t made; /* the first so many of them */
+	size_t made; /* vectors of the first chunks */
 };
 
 static enum err_code
 embed_batch(struct embed_request *request, size_t from, size_t count)
 {
 	struct embedder *embedder = request->job->embedder;
-	const struct binding_chunk *chunks = request->chunks->items + from;
+	struct binding_chunk *chunks = request->chunks->items + from;
+	size_t dimensions = request->chunks->dimensions;
+	float *vectors = request->chunks->vectors + from * dimensions;
 	const char *texts[BATCH];
 	size_t lens[BATCH];
 
@@ -32,25 +33,31 @@ embed_batch(struct embed_request *request, size_t from, size_t count)
 		texts[i] = chunks[i].text;
 		lens[i] = chunks[i].len;
 	}
-	return embed_texts(embedder, texts, lens, count,
-	    request->job->deadline_ms,
-	    request->vectors + from * embed_dimensions(embedder));
+	TRY(embed_texts(
+	    embedder, texts, lens, count, request->job->deadline_ms, vectors));
+	for (size_t i = 0; i < count; i++)
+		chunks[i].vector = vectors + i * dimensions;
+	return OK;
 }
 
-/* Vectors that an attempt before this one made, from a checkpoint. */
-static size_t
-take_made(struct embed_request *request, size_t total, size_t each)
+/* Room for all vectors. Those that an attempt before this one made, from a
+ * checkpoint, stay; others begin anew. */
+static void
+make_room(struct embed_request *request, size_t dimensions)
 {
-	const struct binding_chunks *chunks = request->chunks;
-	size_t made = 0;
+	struct binding_chunks *chunks = request->chunks;
 
-	if (chunks->vectors == NULL ||
-	    chunks->dimensions * sizeof(float) != each)
-		return 0;
-	while (made < total && chunks->items[made].vector != NULL)
-		made++;
-	memcpy(request->vectors, chunks->vectors, made * each);
-	return made;
+	if (chunks->vectors == NULL || chunks->dimensions != dimensions) {
+		for (size_t i = 0; i < chunks->count; i++)
+			chunks->items[i].vector = NULL;
+		mem_free(chunks->vectors);
+		chunks->vectors =
+		    mem_zero(chunks->count * dimensions * sizeof(float) + 1);
+		chunks->dimensions = dimensions;
+	}
+	while (request->made < chunks->count &&
+	       chunks->items[request->made].vector != NULL)
+		request->made++;
 }
 
 static enum err_code
@@ -58,15 +65,14 @@ embed_all(struct embed_request *request)
 {
 	struct binding_job *job = request->job;
 	size_t total = request->chunks->count, count;
-	size_t each = embed_dimensions(job->embedder) * sizeof(float);
+	size_t dimensions = embed_dimensions(job->embedder);
 
-	if (total > VECTORS_MAX / each)
+	if (total > VECTORS_MAX / (dimensions * sizeof(float)))
 		return err_set(ERR_TOO_LARGE,
 		    "the vectors of %zu chunks are over %zu MiB: use larger "
 		    "chunks or cut the document",
 		    total, VECTORS_MAX >> 20);
-	request->vectors = mem_zero(total * each + 1);
-	request->made = take_made(request, total, each);
+	make_room(request, dimensions);
 	job->done = (int64_t)request->made;
 	job->total = (int64_t)total;
 	for (size_t from = request->made; from < total; from += count) {
@@ -80,23 +86,6 @@ embed_all(struct embed_request *request)
 	return OK;
 }
 
-/* At the end, also of a failure: what was made is kept for the next attempt.
- * All at once, since others may hold the list. */
-static void
-attach(struct embed_request *request)
-{
-	struct binding_chunks *chunks = request->chunks;
-	size_t dimensions = embed_dimensions(request->job->embedder);
-
-	mem_free(chunks->vectors);
-	chunks->vectors = request->vectors;
-	chunks->dimensions = dimensions;
-	for (size_t i = 0; i < chunks->count; i++)
-		chunks->items[i].vector =
-		    i < request->made ? chunks->vectors + i * dimensions : NULL;
-	request->vectors = NULL;
-}
-
 static enum err_code
 embed_run(struct script_request *base, struct script_session *session)
 {
@@ -104,8 +93,6 @@ embed_run(struct script_request *base, struct script_session *session)
 	enum err_code rc = embed_all(request);
 
 	(void)session;
-	if (request->vectors != NULL)
-		attach(request);
 	return rc == OK ? OK
 			: binding__job_failed(
 			      request->job, err_add(rc, "embeddings"));
@@ -128,7 +115,6 @@ embed_done(struct script_request *base)
 	struct embed_request *request = (struct embed_request *)base;
 
 	binding__chunks_unref(request->chunks);
-	mem_free(request->vectors);
 }
 
 static int

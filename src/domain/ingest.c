@@ -29,6 +29,7 @@
 #include "store/store.h"
 
 #define PROGRESS_MS    200
+#define KEEP_MS        20000 /* what a long step made so far */
 #define PROGRESS_PUT   512 /* chunks in the index that must not be put again */
 #define RETRY_FIRST_MS 1000
 #define RETRY_LAST_MS  60000
@@ -48,6 +49,7 @@ struct ingest {
 	size_t at;           /* its number, from 0 */
 	uint64_t told_ms;    /* when progress was last written */
 	int64_t told_put;    /* and the chunks put until then */
+	uint64_t keep_at_ms; /* when the running step is kept again */
 	char made_with[256]; /* what a checkpoint depends on */
 	/* The lists as the running step found them. */
 	const void *blocks_before, *chunks_before;
@@ -90,6 +92,7 @@ step_begin(struct ingest *in, size_t number, const char *name)
 	in->at = number;
 	in->job.done = in->job.total = in->job.put = 0;
 	in->job.worth_keeping = false;
+	in->keep_at_ms = clock_mono_ms() + KEEP_MS;
 	put = put_before(in, number);
 	if (put > in->job.resume_at)
 		in->job.resume_at = put;
@@ -137,20 +140,6 @@ tell_progress(struct ingest *in)
 	return rc;
 }
 
-/* Called from inside a step whenever its counters moved on. */
-static enum err_code
-job_moved(struct binding_job *job)
-{
-	struct ingest *in = job->owner;
-
-	if (strcmp(in->step, "index") == 0 && job->done * 2 >= job->total)
-		fault_at("ingest.half_indexed");
-	if (clock_mono_ms() - in->told_ms < PROGRESS_MS &&
-	    job->put - in->told_put < PROGRESS_PUT)
-		return OK;
-	return tell_progress(in);
-}
-
 /* ---- checkpoints ---- */
 
 /* Keep what the first `next` steps made. */
@@ -168,6 +157,37 @@ keep(struct ingest *in, size_t next)
 					 : in->job.resume_at;
 	checkpoint_save(
 	    in->product, &in->source, in->made_with, &checkpoint, &in->job);
+}
+
+/* A step that is long and dear (a model makes vectors) is kept in between, so
+ * that a worker that is killed loses little; seldom enough to cost little. */
+static void
+keep_running(struct ingest *in)
+{
+	uint64_t began = clock_mono_ms();
+
+	if (!in->job.worth_keeping || began < in->keep_at_ms || in->at == 0 ||
+	    in->job.blocks != in->blocks_before ||
+	    in->job.chunks != in->chunks_before)
+		return;
+	keep(in, in->at);
+	in->keep_at_ms =
+	    clock_mono_ms() + KEEP_MS + 10 * (clock_mono_ms() - began);
+}
+
+/* Called from inside a step whenever its counters moved on. */
+static enum err_code
+job_moved(struct binding_job *job)
+{
+	struct ingest *in = job->owner;
+
+	if (strcmp(in->step, "index") == 0 && job->done * 2 >= job->total)
+		fault_at("ingest.half_indexed");
+	keep_running(in);
+	if (clock_mono_ms() - in->told_ms < PROGRESS_MS &&
+	    job->put - in->told_put < PROGRESS_PUT)
+		return OK;
+	return tell_progress(in);
 }
 
 /* Another attempt with the same scripts would end the same way. */

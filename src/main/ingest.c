@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "extract/extract.h"
 #include "fiber/fiber.h"
 #include "main/command.h"
 #include "net/url.h"
@@ -52,15 +53,11 @@ add_document(const char *path, const char *external_id)
 static int
 walk_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
-	static const char *const endings[] = { ".md", ".markdown", ".txt",
-		".html", ".htm" };
-
 	(void)st;
 	if (type != FTW_F || path[ftw->base] == '.')
 		return 0;
-	for (size_t i = 0; i < sizeof(endings) / sizeof(*endings); i++)
-		if (str_ends(path, endings[i]))
-			add_document(path, path + job.root_len + 1);
+	if (extract_check(NULL, path, NULL, 0) == OK)
+		add_document(path, path + job.root_len + 1);
 	return 0;
 }
 
@@ -278,7 +275,8 @@ command_ingest(int argc, char **argv)
 		if (!collect(argv[i]))
 			return 1;
 	if (job.count == 0) {
-		fputs("xin: no documents there (.md, .txt, .html)\n", stderr);
+		fputs("xin: no documents there (PDF, docx, md, html ...)\n",
+		    stderr);
 		return 1;
 	}
 	code = client_run(run, NULL);
