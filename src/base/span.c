@@ -424,7 +424,9 @@ span_enter_unrecorded(const struct trace_headers *from)
 	struct task *task = task_self();
 	uint8_t id[8];
 
+	task->span = NULL;
 	trace_enter(task, from);
+	task->trace_flags &= (uint8_t)~TRACE_SAMPLED; /* nor its children */
 	trace_new_span_id(id);
 	crypto_hex(id, sizeof(id), task->span_id);
 }
@@ -516,6 +518,14 @@ span_end(struct span *span, enum err_code rc)
 	task->span = span->outer;
 	memcpy(task->span_id, span->outer_id, sizeof(task->span_id));
 	give_record(span);
+}
+
+void
+span_end_call(struct span *span, enum err_code rc)
+{
+	if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT || rc == ERR_CANCELLED)
+		rc = OK;
+	span_end(span, rc);
 }
 
 struct span *

@@ -132,6 +132,9 @@ void span_fail(struct span *span, const char *type);
 /* Ends it, with status ERROR and error.type when `rc` is an error. The sentence
  * is not recorded: it may quote what users wrote; the log has it. */
 void span_end(struct span *span, enum err_code rc);
+/* The same for a call of a service: what callers reckon with (not found,
+ * conflict, cancelled, no job in time) is told by no error status. */
+void span_end_call(struct span *span, enum err_code rc);
 /* The running span of this task, NULL = none is recorded. */
 struct span *span_current(void);
 

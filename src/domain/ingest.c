@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "binding/job.h"
 #include "domain/brand.h"
@@ -292,6 +293,22 @@ ingest_open(struct ingest *in)
 	return OK;
 }
 
+static struct span *
+begin_step_span(const struct ingest *in, const char *name)
+{
+	struct span *span = span_begin(SPAN_INTERNAL, name);
+	char title[96];
+
+	if (span == NULL)
+		return NULL;
+	snprintf(title, sizeof(title), "step %s", name);
+	span_name(span, title);
+	span_add(span, attr_str(ATTR_STEP, name),
+	    attr_str(ATTR_GENERATION,
+		script_generation_id(script_session_generation(in->scripts))));
+	return span;
+}
+
 static enum err_code
 run_step(struct ingest *in, size_t number, const char *name, json_t *settings)
 {
@@ -299,15 +316,19 @@ run_step(struct ingest *in, size_t number, const char *name, json_t *settings)
 	json_auto json_t *args =
 	    json_pack("[o, O]", binding_job_view(&in->job), settings);
 	uint64_t began = clock_mono_us();
+	struct span *span;
 	enum err_code rc;
 
 	step_begin(in, number, name);
 	TRY(tell_progress(in));
+	span = begin_step_span(in, name);
 	rc = script_call(in->scripts, SCRIPT_STEP, name, "run", args, &result);
 	rc = binding_job_outcome(&in->job, rc);
 	if (rc == OK)
 		rc = binding_job_take(&in->job, result);
 	step_end(in, rc);
+	span_add(span, attr_int(ATTR_CHUNKS, binding_job_chunks(&in->job)));
+	span_end_call(span, rc);
 	metric_observe_us(
 	    METRIC_INGEST_STEP, LABELS(name), clock_mono_us() - began);
 	log_info("document.step", kv_str("source_id", in->source.id),
@@ -522,6 +543,12 @@ ingest_run(struct product *product, const char *owner, const char *brand,
 	if (rc == OK)
 		rc = ingest_switch(&in);
 
+	span_add(span_current(), attr_int(ATTR_CHUNKS, in.job.indexed),
+	    attr_int(ATTR_DROPPED, in.job.dropped),
+	    attr_int(ATTR_ATTEMPT, in.source.attempts),
+	    attr_str(ATTR_OUTCOME, rc == OK ? "ready" : err_name(rc)));
+	if (rc != OK && rc != ERR_CANCELLED && rc != ERR_CONFLICT)
+		span_fail(span_current(), err_name(rc));
 	ingest_end(&in, rc, result);
 	ingest_close(&in);
 }

@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/config.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "base/task.h"
 #include "domain/checkpoint.h"
@@ -142,6 +144,45 @@ job_id(const struct source *source, char *out, size_t size)
 	    (long long)source->version);
 }
 
+/* The trace goes along with the job; the job's attempts are its children. */
+static void
+add_trace(json_t *kwargs)
+{
+	const struct task *task = task_self();
+	char parent[TRACE_PARENT_SIZE];
+
+	if (!trace_parent(task, parent))
+		return;
+	json_object_set_new(kwargs, "traceparent", json_string(parent));
+	if (trace_state(task) != NULL)
+		json_object_set_new(
+		    kwargs, "tracestate", json_string(trace_state(task)));
+	if (trace_baggage(task) != NULL)
+		json_object_set_new(
+		    kwargs, "baggage", json_string(trace_baggage(task)));
+}
+
+static struct span *
+begin_send(const struct source *source, const char *job)
+{
+	bool redis = config_is_set(CFG_REDIS_HOST);
+	const char *queue = config_str(CFG_REDIS_QUEUE);
+	struct span *span = span_begin(SPAN_PRODUCER, "send");
+	char name[128];
+
+	if (span == NULL)
+		return NULL;
+	snprintf(name, sizeof(name), "send %s", queue);
+	span_name(span, name);
+	span_add(span, attr_str(ATTR_MSG_SYSTEM, redis ? "arq" : "xin"),
+	    attr_str(ATTR_MSG_OPERATION, "send"),
+	    attr_str(ATTR_MSG_TYPE, "send"),
+	    attr_str(ATTR_MSG_DESTINATION, queue), attr_str(ATTR_MSG_ID, job),
+	    attr_str(ATTR_SOURCE, source->id),
+	    attr_int(ATTR_SOURCE_VERSION, source->version));
+	return span;
+}
+
 enum err_code
 knowledge_queue(struct product *product, const struct source *source)
 {
@@ -150,22 +191,18 @@ knowledge_queue(struct product *product, const struct source *source)
 	    "source_id", source->id, "brand_id", source->brand_id, "version",
 	    (json_int_t)source->version, "correlation_id",
 	    source->correlation_id, "traceparent", "");
-	const struct task *task = task_self();
-	char traceparent[64];
+	struct span *span;
 	enum err_code rc;
 	char *text;
 
-	if (task != NULL && task->trace_id[0] != '\0') {
-		snprintf(traceparent, sizeof(traceparent), "00-%s-%s-01",
-		    task->trace_id, task->span_id);
-		json_object_set_new(
-		    kwargs, "traceparent", json_string(traceparent));
-	}
 	job_id(source, id, sizeof(id));
+	span = begin_send(source, id);
+	add_trace(kwargs);
 	text = json_text(kwargs);
 	rc = queue_put(product->queue, id, source->brand_id, "ingest_source",
 	    text, source->next_attempt_at);
 	mem_free(text);
+	span_end(span, rc);
 	return rc == OK ? OK : err_add(rc, "queue");
 }
 

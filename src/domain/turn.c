@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "domain/brand.h"
 #include "domain/turn_internal.h"
@@ -114,6 +115,28 @@ turn_guard(struct turn *turn, enum guard_stage stage, const char *text,
 }
 
 static enum err_code
+find_passages(struct turn *turn, const struct search_ask *ask)
+{
+	struct span *span = span_begin(SPAN_INTERNAL, "retrieval chunks");
+	enum err_code rc;
+
+	span_add(span, attr_str(ATTR_AI_OPERATION, "retrieval"),
+	    attr_str(ATTR_AI_PROVIDER, "xin"),
+	    attr_str(ATTR_AI_DATA_SOURCE, "chunks"),
+	    attr_real(ATTR_AI_TOP_K, ask->top_k));
+	rc = retrieve_find(turn->product->search, turn->product->embedder,
+	    RETRIEVE_HYBRID, ask, &turn->hits, &turn->retrieval);
+	if (rc == OK)
+		span_add(span,
+		    attr_str(ATTR_RETRIEVAL_MODE, turn->retrieval.mode),
+		    attr_bool(
+			ATTR_RETRIEVAL_DEGRADED, turn->retrieval.degraded),
+		    attr_int(ATTR_HITS, (int64_t)turn->hits.count));
+	span_end_call(span, rc);
+	return rc;
+}
+
+static enum err_code
 turn_retrieve(struct turn *turn)
 {
 	const char *query = json_str(turn->route, "query");
@@ -133,8 +156,7 @@ turn_retrieve(struct turn *turn)
 		.query = query,
 		.query_len = strlen(query),
 		.top_k = (int)top_k };
-	TRY(retrieve_find(turn->product->search, turn->product->embedder,
-	    RETRIEVE_HYBRID, &ask, &turn->hits, &turn->retrieval));
+	TRY(find_passages(turn, &ask));
 	list = json_array();
 	for (size_t i = 0; i < turn->hits.count; i++)
 		json_array_append_new(
@@ -450,6 +472,8 @@ turn_fail(struct turn *turn, enum err_code rc)
 	struct error why;
 
 	err_save(&why);
+	span_event(span_current(), "exception",
+	    attr_str(ATTR_EXCEPTION, err_name(rc)));
 	log_warn("turn.failed", kv_str("turn_id", turn->id),
 	    kv_str("error_code", err_name(rc)), kv_str("error", why.message));
 	if (!may_fall_back(turn, rc) || fallback == NULL)
@@ -525,6 +549,7 @@ turn_finish(struct turn *turn, json_t **answer_out)
 	} else if (guard_text_blocked(turn->reply)) {
 		outcome = "blocked";
 	}
+	turn__trace(turn, outcome);
 	if (rc == OK)
 		body = turn__body(turn, outcome);
 	if (rc == OK && !turn->trial)

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "domain/brand.h"
 #include "domain/conversation.h"
@@ -157,6 +158,7 @@ errand_run(void *arg)
 	struct errand *errand = arg;
 	struct running *running = errand->running;
 	struct task *task = task_self();
+	struct span *span;
 
 	task_inherit(task, errand->caller);
 	str_copy(task->brand_id, sizeof(task->brand_id), running->brand);
@@ -165,6 +167,10 @@ errand_run(void *arg)
 	running->fiber = fiber_self();
 	pthread_mutex_unlock(&lock);
 
+	span = span_begin(SPAN_INTERNAL, "turn");
+	span_add(span, attr_str(ATTR_TURN, running->id),
+	    attr_str(ATTR_CHANNEL, errand->request->channel),
+	    attr_str(ATTR_AI_CONVERSATION, errand->conversation.id));
 	errand->rc =
 	    conversation_enter(errand->product->kv, errand->conversation.id, 0);
 	if (errand->rc == OK) {
@@ -175,6 +181,7 @@ errand_run(void *arg)
 		    errand->product->kv, errand->conversation.id);
 	}
 	err_save(&errand->error);
+	span_end_call(span, errand->rc);
 
 	pthread_mutex_lock(&lock);
 	running->fiber = NULL;
@@ -350,6 +357,7 @@ accept(struct product *product, const struct principal *who,
 	if (keyed)
 		TRY(dedup_wait(product, key, fingerprint, &first));
 	if (first != NULL) {
+		span_add(span_current(), attr_str(ATTR_OUTCOME, "duplicate"));
 		metric_count(METRIC_DUPLICATES, LABELS(request->channel), 1);
 		metric_count(
 		    METRIC_TURNS, LABELS(request->brand, "duplicate"), 1);

@@ -39,6 +39,9 @@ struct turn {
 	json_t *citations;
 };
 
+/* Onto the running span: what a trace tells of a turn. Text only as
+ * XIN_TRACE_CONTENT says. */
+void turn__trace(const struct turn *turn, const char *outcome);
 /* What route() chose: "answer" unless it says. */
 const char *turn__route_name(const struct turn *turn);
 /* New references. The turn as its scripts see it, with this text; as the caller

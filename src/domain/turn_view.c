@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The turn as JSON: for its scripts, for who asked, and for later. */
 #include "base/json.h"
+#include "base/span.h"
+#include "domain/trace_content.h"
 #include "domain/turn_internal.h"
 #include "store/store.h"
 
@@ -89,4 +91,25 @@ turn__capsule(const struct turn *turn, const char *outcome)
 	    turn->asked_model ? turn->answer.model : "", "generation",
 	    script_generation_hash(script_session_generation(turn->scripts)),
 	    "retrieval", retrieval_view(&turn->retrieval));
+}
+
+void
+turn__trace(const struct turn *turn, const char *outcome)
+{
+	struct span *span = span_current();
+
+	if (span == NULL || turn->scripts == NULL)
+		return;
+	span_add(span, attr_str(ATTR_OUTCOME, outcome),
+	    attr_str(ATTR_ROUTE, turn__route_name(turn)),
+	    attr_bool(ATTR_ANSWERED, turn->answer.answered),
+	    attr_int(ATTR_CITATIONS, (int64_t)json_array_size(turn->citations)),
+	    attr_str(ATTR_GENERATION,
+		script_generation_id(script_session_generation(turn->scripts))),
+	    attr_int(ATTR_SCRIPT_CPU,
+		(int64_t)script_session_cpu_us(turn->scripts)));
+	trace_content(span, ATTR_MESSAGE,
+	    turn->message ? guard_text_str(turn->message) : NULL);
+	trace_content(
+	    span, ATTR_REPLY, turn->reply ? guard_text_str(turn->reply) : NULL);
 }

@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
+#include "base/str.h"
 
 struct guard_text {
 	char *text;
@@ -173,6 +175,14 @@ record(json_t *ledger, struct script_session *session, const char *name,
 	    json_pack("{s:s, s:s, s:s, s:s?, s:f, s:b}", "guard", name, "stage",
 		stage_names[stage], "action", action, "reason", verdict->reason,
 		"ms", (double)us / 1000.0, "shadow", shadow));
+	span_event(span_current(), "guard.verdict", attr_str(ATTR_GUARD, name),
+	    attr_str(ATTR_GUARD_STAGE, stage_names[stage]),
+	    attr_str(ATTR_GUARD_ACTION, action),
+	    attr_str(ATTR_GUARD_REASON,
+		verdict->reason != NULL && str_is_name(verdict->reason)
+		    ? verdict->reason /* a code; a sentence may quote users */
+		    : NULL),
+	    attr_bool(ATTR_GUARD_SHADOW, shadow));
 	metric_count(METRIC_GUARDS,
 	    LABELS(script_session_brand(session), name, stage_names[stage],
 		action),

@@ -24,6 +24,7 @@
 #include "domain/knowledge_watch.h"
 #include "domain/scripts.h"
 #include "domain/service_api.h"
+#include "domain/trace_content.h"
 #include "fiber/loop.h"
 #include "gateway/gateway.h"
 #include "main/back_ends.h"
@@ -233,6 +234,7 @@ static enum err_code
 start_common(void)
 {
 	TRY(setup_log());
+	TRY(trace_content_check());
 	raise_files();
 	TRY(match_platform_check());
 	TRY(open_pattern_cache());

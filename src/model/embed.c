@@ -6,6 +6,7 @@
 #include "model/embed.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -14,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "base/task.h"
 #include "model/embed_internal.h"
@@ -83,6 +85,23 @@ write_body(const struct embedder *e, const char *const *texts,
 	buf_adds(out, "]}");
 }
 
+static struct span *
+begin_span(const struct embedder *e)
+{
+	struct span *span = span_begin(SPAN_CLIENT, "embeddings");
+	char title[96];
+
+	if (span == NULL)
+		return NULL;
+	snprintf(title, sizeof(title), "embeddings %s", e->model);
+	span_name(span, title);
+	span_add(span, attr_str(ATTR_AI_OPERATION, "embeddings"),
+	    attr_str(ATTR_AI_PROVIDER, "openai"),
+	    attr_str(ATTR_AI_MODEL, e->model),
+	    attr_str(ATTR_AI_FORMATS, "base64"));
+	return span;
+}
+
 /* *dimensions as in embed__read; *vectors_out is to be freed. */
 static enum err_code
 call(struct embedder *e, const char *const *texts, const size_t *lens,
@@ -97,6 +116,7 @@ call(struct embedder *e, const char *const *texts, const size_t *lens,
 		.taken = never };
 	uint64_t began = clock_mono_us();
 	struct buf body, answer;
+	struct span *span;
 	enum err_code rc;
 
 	buf_init(&body, 0);
@@ -105,10 +125,15 @@ call(struct embedder *e, const char *const *texts, const size_t *lens,
 	post.body = body.data;
 	post.body_len = body.len;
 	post.arg = &answer;
+	span = begin_span(e);
 	rc = model__provider_post(e->provider, &post, deadline_ms);
 	if (rc == OK)
 		rc = embed__read(buf_str(&answer), answer.len, batch->count,
 		    dimensions, vectors_out);
+	if (rc == OK)
+		span_add(
+		    span, attr_int(ATTR_AI_DIMENSIONS, (int64_t)*dimensions));
+	span_end_call(span, rc);
 	metric_count(METRIC_EMBEDDINGS, LABELS(rc == OK ? "made" : "failed"),
 	    batch->count);
 	metric_observe_us(

@@ -5,12 +5,15 @@
  */
 #include "model/model.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/config.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "model/model_backend.h"
 #include "text/text.h"
@@ -100,15 +103,60 @@ named(const struct model *model, const char *name)
 	return name[0] != '\0' ? name : model->ops->name;
 }
 
+/* In-process models are INTERNAL (GenAI conventions 1.41.1). */
+static struct span *
+begin_span(const struct model *model, const char *asked, int64_t max_tokens,
+    double temperature, bool stream)
+{
+	bool remote = strcmp(model->ops->name, "extractive") != 0;
+	const char *name = asked != NULL && asked[0] != '\0' ? asked
+			   : remote ? config_str(CFG_MODEL_NAME)
+				    : model->ops->name;
+	struct span *span =
+	    span_begin(remote ? SPAN_CLIENT : SPAN_INTERNAL, "chat");
+	char title[96];
+
+	if (span == NULL)
+		return NULL;
+	snprintf(title, sizeof(title), "chat %s", name);
+	span_name(span, title);
+	span_add(span, attr_str(ATTR_AI_OPERATION, "chat"),
+	    attr_str(ATTR_AI_PROVIDER, remote ? "openai" : "xin"),
+	    attr_str(ATTR_AI_MODEL, name));
+	if (max_tokens > 0)
+		span_add(span, attr_int(ATTR_AI_MAX_TOKENS, max_tokens));
+	if (temperature >= 0)
+		span_add(span, attr_real(ATTR_AI_TEMPERATURE, temperature));
+	if (stream)
+		span_add(span, attr_bool(ATTR_AI_STREAM, true));
+	return span;
+}
+
+static void
+end_span(struct span *span, enum err_code rc, const char *model,
+    const char *finish_reason, int64_t prompt_tokens, int64_t completion_tokens)
+{
+	if (rc == OK)
+		span_add(span, attr_str(ATTR_AI_ANSWERED_BY, model),
+		    attr_str(ATTR_AI_FINISH, finish_reason),
+		    attr_int(ATTR_AI_INPUT_TOKENS, prompt_tokens),
+		    attr_int(ATTR_AI_OUTPUT_TOKENS, completion_tokens));
+	span_end_call(span, rc);
+}
+
 enum err_code
 model_answer(struct model *model, const struct model_request *request,
     uint64_t deadline_ms, struct model_reply *reply_out)
 {
 	struct model_reply reply = { 0 };
 	uint64_t began = clock_mono_us();
+	struct span *span = NULL;
 	enum err_code rc = OK;
 
 	buf_init(&reply.text, REPLY_MAX);
+	if (request->passage_count > 0)
+		span = begin_span(model, request->model, request->max_tokens,
+		    request->temperature, false);
 	if (request->passage_count > 0)
 		rc = model->ops->answer(model, request, deadline_ms, &reply);
 	else if (request->no_answer != NULL) /* nothing to answer from */
@@ -119,6 +167,8 @@ model_answer(struct model *model, const struct model_request *request,
 	str_copy(reply.model, sizeof(reply.model), named(model, reply.model));
 	if (rc == OK)
 		fill_usage(request, &reply);
+	end_span(span, rc, reply.model, reply.finish_reason,
+	    reply.prompt_tokens, reply.completion_tokens);
 	if (request->passage_count > 0)
 		count_call(reply.model, rc, began, reply.prompt_tokens,
 		    reply.completion_tokens);
@@ -167,14 +217,20 @@ model_chat(struct model *model, const struct model_chat *chat,
 {
 	struct model_completion completion = { 0 };
 	uint64_t began = clock_mono_us();
+	struct span *span;
 	enum err_code rc;
 
 	TRY(check_messages(chat->messages));
 	buf_init(&completion.text, REPLY_MAX);
+	span = begin_span(model, chat->model, chat->max_tokens,
+	    chat->temperature, chat->stream);
 	rc = model->ops->chat(model, chat, deadline_ms, &completion);
 	if (rc == OK && completion.text.full)
 		rc = err_set(
 		    ERR_TOO_LARGE, "the answer is over %zu bytes", REPLY_MAX);
+	end_span(span, rc, named(model, completion.model),
+	    completion.finish_reason, completion.prompt_tokens,
+	    completion.completion_tokens);
 	count_call(named(model, completion.model), rc, began,
 	    completion.prompt_tokens, completion.completion_tokens);
 	if (rc != OK) {

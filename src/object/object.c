@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "object/object_backend.h"
 
@@ -122,6 +123,26 @@ object_put_write(struct object_writer *writer, const void *data, size_t len)
 	return OK;
 }
 
+/* There are no conventions for object stores; S3's requests are spans below. */
+static struct span *
+begin_span(const char *name, const char *key)
+{
+	struct span *span = span_begin(SPAN_INTERNAL, name);
+
+	span_add(span, attr_str(ATTR_OBJECT_KEY, key));
+	return span;
+}
+
+static enum err_code
+commit(struct object_writer *writer, const char *key)
+{
+	struct span *span = begin_span("object.put", key);
+	enum err_code rc = writer->objects->backend->put_commit(writer, key);
+
+	span_end_call(span, rc);
+	return rc;
+}
+
 enum err_code
 object_put_commit(struct object_writer *writer, const char *key)
 {
@@ -134,7 +155,7 @@ object_put_commit(struct object_writer *writer, const char *key)
 		writer->objects->backend->put_abort(writer);
 		return rc;
 	}
-	return writer->objects->backend->put_commit(writer, key);
+	return commit(writer, key);
 }
 
 void
@@ -167,15 +188,29 @@ enum err_code
 object_get(struct object_store *objects, const char *key, size_t max_bytes,
     struct buf *data_out)
 {
+	struct span *span;
+	enum err_code rc;
+
 	TRY(check_key(key));
-	return objects->backend->get(objects, key, max_bytes, data_out);
+	span = begin_span("object.get", key);
+	rc = objects->backend->get(objects, key, max_bytes, data_out);
+	if (rc == OK)
+		span_add(span, attr_int(ATTR_BYTES, (int64_t)data_out->len));
+	span_end_call(span, rc);
+	return rc;
 }
 
 enum err_code
 object_local(struct object_store *objects, const char *key, char **path_out)
 {
+	struct span *span;
+	enum err_code rc;
+
 	TRY(check_key(key));
-	return objects->backend->local(objects, key, path_out);
+	span = begin_span("object.local", key);
+	rc = objects->backend->local(objects, key, path_out);
+	span_end_call(span, rc);
+	return rc;
 }
 
 void
@@ -188,6 +223,12 @@ object_release(struct object_store *objects, char *path)
 enum err_code
 object_delete(struct object_store *objects, const char *key)
 {
+	struct span *span;
+	enum err_code rc;
+
 	TRY(check_key(key));
-	return objects->backend->delete (objects, key);
+	span = begin_span("object.delete", key);
+	rc = objects->backend->delete (objects, key);
+	span_end_call(span, rc);
+	return rc;
 }

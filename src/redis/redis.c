@@ -9,6 +9,7 @@
 #include "base/config.h"
 #include "base/crypto.h"
 #include "base/mem.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "redis/redis_internal.h"
 
@@ -203,9 +204,42 @@ connected(struct redis_conn *conn, uint64_t deadline_ms)
 	return rc;
 }
 
-/* *reply_out may be an error reply. */
+static struct span *
+begin_span(const struct redis *redis, const char *command)
+{
+	struct span *span = span_begin(SPAN_CLIENT, command);
+	char db[24];
+
+	if (span == NULL)
+		return NULL;
+	snprintf(db, sizeof(db), "%d", redis->db);
+	span_add(span, attr_str(ATTR_DB_SYSTEM, "redis"),
+	    attr_str(ATTR_DB_OPERATION, command),
+	    attr_str(ATTR_DB_NAMESPACE, db),
+	    attr_str(ATTR_SERVER_ADDRESS, redis->host),
+	    attr_int(ATTR_SERVER_PORT, redis->port));
+	return span;
+}
+
+/* error.type of a refusal is its first word: WRONGTYPE, OOM. */
+static void
+end_span(struct span *span, enum err_code rc, const redisReply *reply)
+{
+	char word[24];
+
+	if (span == NULL)
+		return;
+	if (rc == OK && reply->type == REDIS_REPLY_ERROR &&
+	    !str_starts(reply->str, "NOSCRIPT")) { /* asked again with it */
+		str_copy_n(
+		    word, sizeof(word), reply->str, strcspn(reply->str, " "));
+		span_fail(span, word);
+	}
+	span_end_call(span, rc);
+}
+
 static enum err_code
-ask(struct redis *redis, struct words *words, uint64_t deadline_ms,
+ask_untraced(struct redis *redis, struct words *words, uint64_t deadline_ms,
     redisReply **reply_out)
 {
 	struct redis_conn *conn = conn_here(redis);
@@ -220,6 +254,18 @@ ask(struct redis *redis, struct words *words, uint64_t deadline_ms,
 	rc =
 	    redis__conn_ask(conn, command, (size_t)len, deadline_ms, reply_out);
 	redisFreeCommand(command);
+	return rc;
+}
+
+/* *reply_out may be an error reply. */
+static enum err_code
+ask(struct redis *redis, struct words *words, uint64_t deadline_ms,
+    redisReply **reply_out)
+{
+	struct span *span = begin_span(redis, words->word[0]);
+	enum err_code rc = ask_untraced(redis, words, deadline_ms, reply_out);
+
+	end_span(span, rc, rc == OK ? *reply_out : NULL);
 	return rc;
 }
 

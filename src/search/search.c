@@ -3,11 +3,14 @@
 #include "search/search.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/config.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "search/search_backend.h"
 #include "text/text.h"
@@ -93,25 +96,54 @@ check_chunk(const struct chunk *chunk)
 	return OK;
 }
 
+static struct span *
+begin_span(const struct search *search, const char *operation)
+{
+	const char *collection = config_str(CFG_SEARCH_COLLECTION);
+	struct span *span = span_begin(SPAN_CLIENT, operation);
+	char name[128];
+
+	if (span == NULL)
+		return NULL;
+	snprintf(name, sizeof(name), "%s %s", operation, collection);
+	span_name(span, name);
+	span_add(span, attr_str(ATTR_DB_SYSTEM, search->ops->name),
+	    attr_str(ATTR_DB_OPERATION, operation),
+	    attr_str(ATTR_DB_COLLECTION, collection));
+	return span;
+}
+
 enum err_code
 search_put(struct search *search, const char *brand, const char *source_id,
     int64_t version, const char *title, const struct chunk *chunks,
     size_t count)
 {
+	struct span *span;
+	enum err_code rc;
+
 	if (version < 1)
 		return err_set(ERR_INVALID, "a version begins at 1");
 	for (size_t i = 0; i < count; i++)
 		TRY(check_chunk(&chunks[i]));
-	return count == 0 ? OK
-			  : search->ops->put(search, brand, source_id, version,
-				title, chunks, count);
+	if (count == 0)
+		return OK;
+	span = begin_span(search, "upsert");
+	span_add(span, attr_int(ATTR_DB_BATCH, (int64_t)count));
+	rc = search->ops->put(
+	    search, brand, source_id, version, title, chunks, count);
+	span_end_call(span, rc);
+	return rc;
 }
 
 enum err_code
 search_drop(struct search *search, const char *brand, const char *source_id,
     int64_t keep)
 {
-	return search->ops->drop(search, brand, source_id, keep);
+	struct span *span = begin_span(search, "delete");
+	enum err_code rc = search->ops->drop(search, brand, source_id, keep);
+
+	span_end_call(span, rc);
+	return rc;
 }
 
 struct splitter {
@@ -132,6 +164,20 @@ add_term(void *arg, const struct text_token *token)
 			return true;
 	query->terms[query->count++] = mem_strndup(token->text, token->len);
 	return query->count < SEARCH_TERMS_MAX;
+}
+
+static enum err_code
+find(struct search *search, const struct search_query *query,
+    struct search_hits *hits_out)
+{
+	struct span *span = begin_span(search, "query");
+	enum err_code rc = search->ops->find(search, query, hits_out);
+
+	if (rc == OK)
+		span_add(
+		    span, attr_int(ATTR_DB_ROWS, (int64_t)hits_out->count));
+	span_end_call(span, rc);
+	return rc;
 }
 
 enum err_code
@@ -162,7 +208,7 @@ search_find(struct search *search, const struct search_ask *ask,
 		text_tokens(ask->query, ask->query_len, add_term, &splitter);
 	*hits_out = (struct search_hits){ 0 };
 	if (query.count > 0 || query.vector != NULL)
-		rc = search->ops->find(search, &query, hits_out);
+		rc = find(search, &query, hits_out);
 	for (size_t i = 0; i < query.count; i++)
 		mem_free(query.terms[i]);
 	metric_count(METRIC_SEARCHES, LABELS(ask->brand, err_name(rc)), 1);

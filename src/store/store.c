@@ -86,6 +86,19 @@ store_close(struct store *store)
 		store->backend->close(store);
 }
 
+struct span *
+store__span(const struct store *store, const char *name)
+{
+	struct span *span = span_begin(SPAN_CLIENT, name);
+
+	span_add(span,
+	    attr_str(ATTR_DB_SYSTEM, store->backend == &store_sqlite_backend
+					 ? "sqlite"
+					 : "postgresql"),
+	    attr_str(ATTR_DB_OPERATION, name));
+	return span;
+}
+
 enum err_code
 store__enter(struct store *store, const char *name)
 {

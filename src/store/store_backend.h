@@ -3,6 +3,7 @@
 #define XIN_STORE_STORE_BACKEND_H
 
 #include <stdatomic.h>
+#include "base/span.h"
 #include "store/store.h"
 
 /*
@@ -154,16 +155,19 @@ extern const struct store_backend store_postgres_backend;
 #define STORE_SWEEP_MAX 1000
 
 /* ---- inside the folder ---- */
+struct span *store__span(const struct store *store, const char *name);
 enum err_code store__enter(struct store *store, const char *name);
 void store__leave(struct store *store, const char *name, uint64_t started_us,
     enum err_code rc);
 #define STORE_CALL(store, name, call)                                          \
 	({                                                                     \
 		uint64_t started_ = clock_mono_us();                           \
+		struct span *span_ = store__span(store, name);                 \
 		enum err_code rc_ = store__enter(store, name);                 \
 		if (rc_ == OK)                                                 \
 			rc_ = (call);                                          \
 		store__leave(store, name, started_, rc_);                      \
+		span_end_call(span_, rc_);                                     \
 		rc_;                                                           \
 	})
 

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "domain/ingest.h"
 #include "domain/knowledge.h"
@@ -47,7 +48,8 @@ struct work {
 	int64_t version;
 	struct fiber *fiber;
 	struct fiber_cond beat;
-	bool ended; /* the ingestion */
+	struct span *span; /* NULL = not recorded */
+	bool ended;        /* the ingestion */
 	bool beat_ended;
 };
 
@@ -90,6 +92,8 @@ heartbeat_run(void *arg)
 	uint64_t row_at_ms = deadline_in_ms((uint64_t)lease_ms / 3);
 	enum err_code rc = OK;
 
+	task_self()->trace_flags = 0; /* a span a second would tell nothing */
+
 	while (rc == OK && !work->ended) {
 		rc = fiber_cond_wait(&work->beat, deadline_in_ms(beat_ms));
 		if (work->ended)
@@ -117,13 +121,43 @@ end_heartbeat(struct work *work)
 	fiber_unshield();
 }
 
+/* A child of the span that sent the job, so that upload and ingestion are one
+ * trace; linked to it too, as messaging conventions want it. */
+static struct span *
+begin_span(const struct job *job, const json_t *kwargs)
+{
+	const struct trace_headers from = { json_str(kwargs, "traceparent"),
+		json_str(kwargs, "tracestate"), json_str(kwargs, "baggage") };
+	const char *queue = config_str(CFG_REDIS_QUEUE);
+	char name[128], trace_id[33], span_id[17];
+	struct span *span;
+	uint8_t flags;
+
+	snprintf(name, sizeof(name), "process %s", queue);
+	span = span_enter(SPAN_CONSUMER, name, &from);
+	if (span == NULL)
+		return NULL;
+	if (from.traceparent != NULL &&
+	    trace_parse_parent(from.traceparent, trace_id, span_id, &flags))
+		span_link(span, trace_id, span_id, flags);
+	span_add(span,
+	    attr_str(
+		ATTR_MSG_SYSTEM, config_is_set(CFG_REDIS_HOST) ? "arq" : "xin"),
+	    attr_str(ATTR_MSG_OPERATION, "process"),
+	    attr_str(ATTR_MSG_TYPE, "process"),
+	    attr_str(ATTR_MSG_DESTINATION, queue),
+	    attr_str(ATTR_MSG_ID, job->id),
+	    attr_str(ATTR_SOURCE, json_str(kwargs, "source_id")));
+	return span;
+}
+
 /* The job's identity becomes the task's: one id from upload to ready. */
 static enum err_code
 read_job(const struct job *job, struct work *work)
 {
 	json_auto json_t *kwargs = NULL;
 	struct task *task = task_self();
-	const char *id, *correlation, *trace;
+	const char *id, *correlation;
 
 	if (strcmp(job->function, functions[0]) != 0)
 		return err_set(
@@ -142,15 +176,12 @@ read_job(const struct job *job, struct work *work)
 	if (work->version == 0)
 		return err_set(ERR_INVALID, "version is missing");
 	correlation = json_str(kwargs, "correlation_id");
-	trace = json_str(kwargs, "traceparent");
 	str_copy(work->source_id, sizeof(work->source_id), id);
 	if (correlation != NULL && correlation[0] != '\0')
 		str_copy(
 		    task->request_id, sizeof(task->request_id), correlation);
-	if (trace != NULL && strlen(trace) >= 55)
-		str_copy_n(
-		    task->trace_id, sizeof(task->trace_id), trace + 3, 32);
 	str_copy(task->brand_id, sizeof(task->brand_id), job->brand_id);
+	work->span = begin_span(job, kwargs);
 	return OK;
 }
 
@@ -189,6 +220,7 @@ work_on(struct job *job)
 		abort_document(job, &work);
 		result.outcome = INGEST_ENDED;
 		settle(job, &result);
+		span_end(work.span, OK);
 		return;
 	}
 	fiber_start(heartbeat_run, &work);
@@ -198,6 +230,7 @@ work_on(struct job *job)
 	fiber_shield();
 	settle(job, &result);
 	fiber_unshield();
+	span_end(work.span, OK);
 }
 
 static void
