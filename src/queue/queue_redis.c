@@ -131,8 +131,8 @@ queue_redis_put(struct queue *queue, const char *id, const char *brand,
  * 8 newest, and at 8 somewhere between: so a small brand's job is seen at once
  * behind ten thousand of another, and the step costs the same however long the
  * queue is. The first brand after the one served last wins, and of it the
- * oldest job seen. Answers {id, payload, starts, aborted}, or {ms until the
- * next}.
+ * oldest job seen. Answers {id, payload, starts, aborted}, with the function
+ * for one too large, or {ms until the next}.
  */
 static struct redis_script take_script = {
 	.text = LUA_NOW LUA_BRAND LUA_FREE LUA_PAYLOADS
@@ -186,7 +186,12 @@ static struct redis_script take_script = {
 	"if ttl >= 0 and ttl < tonumber(ARGV[5]) / 2 then\n"
 	"  redis.call('PEXPIRE', 'arq:job:' .. id, ARGV[5])\n"
 	"end\n"
-	"return { id, record, starts, redis.call('ZREM', 'arq:abort', id) }\n"
+	"local large\n"
+	"if record and #record > tonumber(ARGV[6]) then\n"
+	"  large, record = func(record), false\n"
+	"end\n"
+	"return { id, record, starts, redis.call('ZREM', 'arq:abort', id),"
+	" large }\n"
 };
 
 /* The producer may have said with which try it begins; as ARQ does it. */
@@ -207,7 +212,7 @@ static void
 read_claim(
     struct queue_redis *q, const struct redis_reply *reply, struct job *job)
 {
-	const char *record;
+	const char *record, *large;
 	size_t len;
 
 	str_copy(job->id, sizeof(job->id), redis_str(redis_at(reply, 0), NULL));
@@ -219,10 +224,14 @@ read_claim(
 		honour_try(q, job, queue_arq__read(record, len, job));
 		return;
 	}
-	job->function = mem_strdup("");
+	large = redis_str(redis_at(reply, 4), NULL);
+	job->function = mem_strdup(large != NULL ? large : "");
 	job->args = mem_strdup("[]");
 	job->kwargs = mem_strdup("{}");
-	job->fault = mem_strdup("job expired: its record is gone");
+	job->fault =
+	    mem_strdup(large != NULL ? "its record is over 1 MiB: pass large "
+				       "data by reference"
+				     : "job expired: its record is gone");
 }
 
 static enum err_code
@@ -233,9 +242,9 @@ claim(struct queue_redis *q, int64_t lease_ms, struct queue_look *look,
 	int64_t wait_ms;
 
 	ident_new("jb", job->token);
-	TRY(redis_eval(q->redis, &take_script, 0, &reply, 3, "tttitiii",
+	TRY(redis_eval(q->redis, &take_script, 0, &reply, 3, "tttitiiii",
 	    q->name, q->turn_key, q->pass_key, queue_redis__now(), job->token,
-	    lease_ms, QUEUE_RETRY_TTL_S, QUEUE_JOB_TTL_MS));
+	    lease_ms, QUEUE_RETRY_TTL_S, QUEUE_JOB_TTL_MS, QUEUE_RECORD_MAX));
 	if (redis_count(reply) == 1) {
 		wait_ms = redis_int(redis_at(reply, 0), -1);
 		redis_reply_free(reply);

@@ -76,6 +76,8 @@ enum err_code queue_redis__checkup(
 enum err_code queue_redis__dead(
     struct queue *queue, int limit, json_t **items_out);
 
+/* A larger record is not fetched: it would end the connection, for all. */
+#define QUEUE_RECORD_MAX  ((int64_t)1 << 20)
 #define QUEUE_JOB_TTL_MS  ((int64_t)86400000) /* after it is due; as ARQ */
 #define QUEUE_RETRY_TTL_S ((int64_t)88400)    /* as ARQ */
 
@@ -90,16 +92,10 @@ enum err_code queue_redis__dead(
 
 /* brand(payload): the brand_id of a record as a hint for fair turns, from JSON
  * or from pickle (a text after the key, with or without a memo mark between).
- * Being fooled costs a turn; what the worker uses is read properly. */
+ * Being fooled costs a turn; what the worker uses is read properly. And func(
+ * payload), its function, for records that are too large to be read. */
 #define LUA_BRAND                                                              \
-	"local function brand(p)\n"                                            \
-	"  if not p then return '' end\n"                                      \
-	"  if p:byte(1) == 0x7b then\n"                                        \
-	"    return p:match('\"brand_id\"%s*:%s*\"([^\"]*)\"') or ''\n"        \
-	"  end\n"                                                              \
-	"  local _, at = p:find('brand_id', 1, true)\n"                        \
-	"  if not at then return '' end\n"                                     \
-	"  at = at + 1\n"                                                      \
+	"local function text_at(p, at)\n"                                      \
 	"  local op = p:byte(at)\n"                                            \
 	"  if op == 0x94 then at = at + 1\n"                                   \
 	"  elseif op == 0x71 then at = at + 2\n"                               \
@@ -109,6 +105,23 @@ enum err_code queue_redis__dead(
 	"  if op == 0x8c then return p:sub(at + 2, at + 1 + len) end\n"        \
 	"  if op == 0x58 then return p:sub(at + 5, at + 4 + len) end\n"        \
 	"  return ''\n"                                                        \
+	"end\n"                                                                \
+	"local function brand(p)\n"                                            \
+	"  if not p then return '' end\n"                                      \
+	"  if p:byte(1) == 0x7b then\n"                                        \
+	"    return p:match('\"brand_id\"%s*:%s*\"([^\"]*)\"') or ''\n"        \
+	"  end\n"                                                              \
+	"  local _, at = p:find('brand_id', 1, true)\n"                        \
+	"  return at and text_at(p, at + 1) or ''\n"                           \
+	"end\n"                                                                \
+	"local function func(p)\n"                                             \
+	"  p = p:sub(1, 1024)\n"                                               \
+	"  if p:byte(1) == 0x7b then\n"                                        \
+	"    return p:match('\"f\"%s*:%s*\"([^\"]*)\"') or ''\n"               \
+	"  end\n"                                                              \
+	"  local _, at = p:find('\\140\\1f', 1, true)\n"                       \
+	"  if not at then _, at = p:find('X\\1\\0\\0\\0f', 1, true) end\n"     \
+	"  return at and text_at(p, at + 1) or ''\n"                           \
 	"end\n"
 
 /* free(ids, pass): those that nobody holds and that are not marked as another

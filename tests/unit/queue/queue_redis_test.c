@@ -235,6 +235,27 @@ what_cannot_be_read_is_a_dead_letter(void **state)
 }
 
 static void
+a_huge_record_harms_nobody(void **state)
+{
+	size_t len = 3 << 20;
+	char *record = mem_alloc(len);
+	struct queue_depth depth;
+	struct job job;
+
+	(void)state;
+	memset(record, 'x', len);
+	memcpy(record, "{\"t\": null, \"f\": \"ingest_source\", \"", 36);
+	python_puts("ours", record, len);
+	memcpy(record, "\x80\x02}(X\1\0\0\0tNX\1\0\0\0fX\6\0\0\0theirs", 28);
+	python_puts("theirs", record, len);
+	assert_int_equal(take(&job), ERR_DEADLINE);
+	expect_letter("ours", "over 1 MiB");
+	assert_int_equal(queue_depth(queue, &depth), OK);
+	assert_int_equal(depth.waiting, 1);
+	mem_free(record);
+}
+
+static void
 other_functions_stay_for_their_workers(void **state)
 {
 	static const char big[] =
@@ -405,6 +426,7 @@ main(void)
 		T(a_json_job_is_answered_in_json),
 		T(ours_in_pickle_reads_back),
 		T(what_cannot_be_read_is_a_dead_letter),
+		T(a_huge_record_harms_nobody),
 		T(other_functions_stay_for_their_workers),
 		T(an_abort_is_told_before_and_during_the_run),
 		T(after_a_flush_an_owner_has_lost_its_lease),
