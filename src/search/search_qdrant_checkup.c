@@ -42,12 +42,18 @@ search__qdrant_checkup(struct search *search, struct checkup *checkup)
 {
 	struct qdrant *qdrant = (struct qdrant *)search;
 	int64_t dimensions = 0;
+	int major, minor;
 	char version[32];
 	bool there;
 
 	TRY(search__qdrant_look(qdrant, search__qdrant_deadline(QDRANT_READ_MS),
 	    &there, &dimensions));
 	read_version(qdrant, version, sizeof(version));
+	if (sscanf(version, "%d.%d", &major, &minor) == 2 &&
+	    (major < 1 || (major == 1 && minor < 12)))
+		return err_set(ERR_CONFIG,
+		    "%s is Qdrant %s; Xin needs 1.12 or newer", qdrant->url,
+		    version);
 	snprintf(checkup->facts, sizeof(checkup->facts),
 	    "Qdrant %s at %.60s, collection %.60s %s, %lld dimensions", version,
 	    qdrant->url, qdrant->collection,

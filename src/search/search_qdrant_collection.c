@@ -160,7 +160,7 @@ create(struct qdrant *qdrant, size_t dimensions)
 	if (rc == OK)
 		rc = search__qdrant_write(qdrant, "PUT", "", &body);
 	buf_done(&body);
-	return rc == ERR_CONFLICT ? OK : rc; /* another replica was faster */
+	return rc;
 }
 
 static enum err_code
@@ -185,22 +185,43 @@ create_indexes(struct qdrant *qdrant, const json_t *info)
 	return rc;
 }
 
+/* Make it and look at it. When it is there in spite of an error, then another
+ * replica was faster; what servers call that differs between versions. */
+static enum err_code
+make(struct qdrant *qdrant, size_t dimensions, json_t **info_out)
+{
+	enum err_code rc = create(qdrant, dimensions);
+	struct error why;
+
+	if (rc == ERR_CONFIG || rc == ERR_UNAVAILABLE)
+		return rc;
+	err_save(&why);
+	TRY(read_info(
+	    qdrant, search__qdrant_deadline(QDRANT_READ_MS), info_out));
+	if (*info_out != NULL)
+		return OK;
+	if (rc == OK)
+		return err_set(ERR_UPSTREAM,
+		    "vector server %s: collection %s was made and is not there",
+		    qdrant->url, qdrant->collection);
+	err_restore(&why);
+	return rc;
+}
+
 enum err_code
 search__qdrant_ensure(struct qdrant *qdrant, size_t dimensions)
 {
 	json_auto json_t *info = NULL;
-	uint64_t deadline = search__qdrant_deadline(QDRANT_READ_MS);
 	size_t wanted = dimensions > 0
 			    ? dimensions
 			    : (size_t)config_int(CFG_EMBEDDINGS_DIMENSIONS);
 	int64_t there;
 
 	if (!recall(qdrant, &there)) {
-		TRY(read_info(qdrant, deadline, &info));
-		if (info == NULL) {
-			TRY(create(qdrant, wanted));
-			TRY(read_info(qdrant, deadline, &info));
-		}
+		TRY(read_info(
+		    qdrant, search__qdrant_deadline(QDRANT_READ_MS), &info));
+		if (info == NULL)
+			TRY(make(qdrant, wanted, &info));
 		TRY(check_shape(qdrant, info, &there));
 		TRY(create_indexes(qdrant, info));
 		remember(qdrant, true, there);

@@ -22,8 +22,9 @@
 #define PAUSE_LAST_MS  5000
 #define SERVER_MAX     200 /* bytes of the server's own sentence */
 
-/* {"status":{"error":"..."}}, or the text of a proxy on the way. */
-static void
+/* {"status":{"error":"..."}}, or the text of a proxy on the way; false when the
+ * sentence is not Qdrant's. */
+static bool
 server_says(const struct http_call_reply *reply, char *out, size_t size)
 {
 	json_auto json_t *body = NULL;
@@ -35,11 +36,10 @@ server_says(const struct http_call_reply *reply, char *out, size_t size)
 		reply->body.len, &body) == OK)
 		said = json_str(json_object_get(body, "status"), "error");
 	err_restore(&kept);
-	if (said == NULL)
-		said = buf_str(&reply->body);
-	str_copy(out, size, said);
+	str_copy(out, size, said != NULL ? said : buf_str(&reply->body));
 	for (size_t n = strlen(out); n > 0 && !str_is_utf8(out, n);)
 		out[--n] = '\0';
+	return said != NULL && said[0] != '\0';
 }
 
 static enum err_code
@@ -47,8 +47,8 @@ refused(const struct qdrant *qdrant, const struct http_call_reply *reply)
 {
 	char said[SERVER_MAX];
 	int status = reply->status;
+	bool known = server_says(reply, said, sizeof(said));
 
-	server_says(reply, said, sizeof(said));
 	if (status == 401 || status == 403)
 		return err_set(ERR_CONFIG,
 		    "vector server %s refuses our key (HTTP %d): check "
@@ -57,6 +57,12 @@ refused(const struct qdrant *qdrant, const struct http_call_reply *reply)
 	if (status == 429 || status == 408 || status >= 500)
 		return err_set(ERR_UNAVAILABLE, "vector server %s: HTTP %d: %s",
 		    qdrant->url, status, said);
+	/* What it has not, it names; what it knows not, it does not. */
+	if (status == 404 && !known)
+		return err_set(ERR_CONFIG,
+		    "vector server %s does not know this request: is it Qdrant "
+		    "1.12 or newer, and is the URL right?",
+		    qdrant->url);
 	return err_set(status == 404   ? ERR_NOT_FOUND
 		       : status == 409 ? ERR_CONFLICT
 				       : ERR_UPSTREAM,

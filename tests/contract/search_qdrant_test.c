@@ -252,6 +252,34 @@ a_refused_key_names_the_setting(void **state)
 	qdrant_server_stop(closed);
 }
 
+/* Without facets: Qdrant before 1.12. Such a server has no word for what it
+ * does not know. */
+static void
+an_old_server_is_not_taken_for_an_empty_one(void **state)
+{
+	struct search *search = *state;
+
+	assert_int_equal(put(search, "kn_a", "alpha"), OK);
+	qdrant_server_fail(
+	    qdrant, "/facet", 1, "\"status\":404,\"sentence\":\"\"");
+	expect_failure(search, ERR_CONFIG, "1.12");
+}
+
+static void
+a_collection_that_another_replica_made_first_is_used(void **state)
+{
+	struct search *first = *state, *second = opened();
+
+	/* Before the second one asks, "not there"; when it creates, there. */
+	assert_int_equal(put(first, "kn_a", "alpha"), OK);
+	qdrant_server_fail(qdrant, "/collections/xin_chunks", 1,
+	    "\"status\":404,\"sentence\":\"Not found: Collection\"");
+	assert_int_equal(put(second, "kn_b", "alpha"), OK);
+	assert_int_equal(qdrant_server_count(qdrant, "PUT "), 2);
+	assert_int_equal(found(first, "alpha"), 2);
+	search_close(second);
+}
+
 static void
 urls_and_names_that_cannot_work_are_refused(void **state)
 {
@@ -517,6 +545,8 @@ main(void)
 		T(a_slow_server_does_not_hold_a_turn_over_its_deadline),
 		T(a_slow_count_ends_with_the_turn_too),
 		T(a_refused_key_names_the_setting),
+		T(an_old_server_is_not_taken_for_an_empty_one),
+		T(a_collection_that_another_replica_made_first_is_used),
 		T(urls_and_names_that_cannot_work_are_refused),
 		T(an_unknown_quantisation_is_named),
 		T(without_a_collection_nothing_is_found),

@@ -609,7 +609,8 @@ class World:
             return {}
         if path == "/_double/fail":
             f = fields(body, ("match", "times"), ("status", "retry_after",
-                                                  "delay_ms", "drop"))
+                                                  "delay_ms", "drop",
+                                                  "sentence"))
             # A newer word on the same requests replaces the older one.
             self.failures = [old for old in self.failures if old["match"] != f["match"]] + [f]
             return {}
@@ -678,7 +679,8 @@ class Handler(BaseHTTPRequestHandler):
             return False
         headers = [("Retry-After", str(f["retry_after"]))] \
             if "retry_after" in f else []
-        self.send(f["status"], {"status": {"error": "made to fail"},
+        self.send(f["status"], {"status": {"error": f.get("sentence",
+                                                     "made to fail")},
                                 "time": 0.0}, headers)
         return True
 
