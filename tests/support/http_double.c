@@ -14,11 +14,12 @@
 
 #include "base/error.h"
 
-#define HEAD_MAX 8192
-#define NONE     "HTTP/1.1 500 No More Answers\r\nContent-Length: 0\r\n\r\n"
+#define HEAD_MAX   8192
+#define ANSWER_MAX 1024
+#define NONE       "HTTP/1.1 500 No More Answers\r\nContent-Length: 0\r\n\r\n"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static const char *answers[HTTP_DOUBLE_MAX];
+static char answers[HTTP_DOUBLE_MAX][ANSWER_MAX];
 static char heads[HTTP_DOUBLE_MAX][HEAD_MAX];
 static size_t answer_count, seen;
 static int listener = -1;
@@ -53,19 +54,15 @@ read_request(int fd, char *head)
 	return true;
 }
 
-static const char *
-next_answer(const char *head)
+static void
+next_answer(const char *head, char answer[ANSWER_MAX])
 {
-	const char *answer = NONE;
-
 	pthread_mutex_lock(&lock);
 	if (seen < HTTP_DOUBLE_MAX)
 		memcpy(heads[seen], head, HEAD_MAX);
-	if (seen < answer_count)
-		answer = answers[seen];
+	strcpy(answer, seen < answer_count ? answers[seen] : NONE);
 	seen++;
 	pthread_mutex_unlock(&lock);
-	return answer;
 }
 
 /* False when the connection is over. */
@@ -89,15 +86,18 @@ give(int fd, const char *answer)
 static void *
 serve(void *arg)
 {
-	static char head[HEAD_MAX];
+	static char head[HEAD_MAX], answer[ANSWER_MAX];
 
 	for (;;) {
 		int fd = accept(listener, NULL, NULL);
+		bool more = true;
 
 		if (fd < 0)
 			return arg;
-		while (read_request(fd, head) && give(fd, next_answer(head)))
-			;
+		while (more && read_request(fd, head)) {
+			next_answer(head, answer);
+			more = give(fd, answer);
+		}
 		close(fd);
 	}
 }
@@ -123,7 +123,10 @@ http_double_answers(const char *const list[], size_t count)
 {
 	must(count <= HTTP_DOUBLE_MAX);
 	pthread_mutex_lock(&lock);
-	memcpy(answers, list, count * sizeof(list[0]));
+	for (size_t i = 0; i < count; i++) {
+		must(strlen(list[i]) < ANSWER_MAX);
+		strcpy(answers[i], list[i]);
+	}
 	answer_count = count;
 	seen = 0;
 	pthread_mutex_unlock(&lock);
