@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 static int log_fd = STDOUT_FILENO;
 static enum log_level log_least = LOG_LEVEL_INFO;
 static bool log_pretty;
+static void (*_Atomic tap_fn)(const struct log_line *line);
 
 static const char *const level_names[] = { "debug", "info", "warning",
 	"error" };
@@ -49,7 +51,15 @@ log_level_parse(const char *name, enum log_level *level_out)
 bool
 log_enabled(enum log_level level)
 {
-	return level >= log_least;
+	return level >= log_least ||
+	       (level >= LOG_LEVEL_INFO &&
+		   atomic_load_explicit(&tap_fn, memory_order_relaxed) != NULL);
+}
+
+void
+log_tap(void (*tap)(const struct log_line *line))
+{
+	atomic_store(&tap_fn, tap);
 }
 
 static void
@@ -155,16 +165,23 @@ write_all(int fd, const char *data, size_t len)
 void
 log_write(enum log_level level, const char *event, const struct log_kv *pairs)
 {
+	void (*tap)(const struct log_line *) = atomic_load(&tap_fn);
 	int saved = errno;
 	struct buf line;
 
 	buf_init(&line, 0);
 	buf_reserve(&line, 512);
-	if (log_pretty)
-		format_pretty(&line, level, event, pairs);
-	else
+	if (!log_pretty || tap != NULL)
 		format_json(&line, level, event, pairs);
-	write_all(log_fd, line.data, line.len);
+	if (tap != NULL)
+		tap(&(struct log_line){
+		    event, task_self(), line.data, line.len });
+	if (log_pretty && level >= log_least) {
+		buf_clear(&line);
+		format_pretty(&line, level, event, pairs);
+	}
+	if (level >= log_least)
+		write_all(log_fd, line.data, line.len);
 	buf_done(&line);
 	metric_count(METRIC_LOG_LINES, LABELS(level_names[level]), 1);
 	errno = saved;

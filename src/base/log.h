@@ -88,6 +88,17 @@ bool log_enabled(enum log_level level);
 #define log_error(event, ...)                                                  \
 	log_at_(LOG_LEVEL_ERROR, event, log_tail_(__VA_ARGS__))
 
+/* The live view: `tap` gets every line of level info and above as JSON, on the
+ * writing thread, whatever level and format stdout has. It must not log. */
+struct task;
+struct log_line {
+	const char *event;       /* a literal */
+	const struct task *task; /* NULL outside one */
+	const char *json;        /* with its newline */
+	size_t len;
+};
+void log_tap(void (*tap)(const struct log_line *line));
+
 /* Set once at start, before threads. `fd` is 1 in production. */
 void log_setup(int fd, enum log_level level, bool pretty);
 /* False for an unknown name. Names: debug info warning error. */

@@ -187,6 +187,11 @@ record(json_t *ledger, struct script_session *session, const char *name,
 	    LABELS(script_session_brand(session), name, stage_names[stage],
 		action),
 	    1);
+	/* Without the reason: it is a script's, and may quote the text. */
+	if (verdict->action != ALLOW)
+		log_info("guard.acted", kv_str("guard", name),
+		    kv_str("stage", stage_names[stage]),
+		    kv_str("action", action), kv_bool("shadow", shadow));
 }
 
 static void

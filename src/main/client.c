@@ -13,8 +13,9 @@
 #include "fiber/loop.h"
 #include "main/command.h"
 
-#define CALL_MS   120000
-#define REPLY_MAX ((size_t)16 << 20)
+#define CALL_MS        120000
+#define REPLY_MAX      ((size_t)16 << 20)
+#define WATCH_STALL_MS 30000 /* three pings */
 
 static bool
 take_option(int argc, char **argv, int *at, const struct option_spec *specs)
@@ -81,6 +82,12 @@ command_setup(void)
 	return false;
 }
 
+static const char *
+base_url(void)
+{
+	return getenv("XIN_URL") ?: "http://127.0.0.1:8000";
+}
+
 static enum err_code
 read_answer(const struct http_call_reply *reply, json_t **answer_out)
 {
@@ -113,7 +120,6 @@ enum err_code
 client_call(const char *method, const char *path, const char *content_type,
     const void *body, size_t len, json_t **answer_out)
 {
-	const char *base = getenv("XIN_URL") ?: "http://127.0.0.1:8000";
 	const char *key = getenv("XIN_KEY");
 	char type[300], auth[300];
 	const char *headers[3] = { NULL };
@@ -135,13 +141,49 @@ client_call(const char *method, const char *path, const char *content_type,
 		headers[n++] = type;
 	if (key != NULL)
 		headers[n++] = auth;
-	url = mem_printf("%s%s", base, path);
+	url = mem_printf("%s%s", base_url(), path);
 	call.url = url;
 	rc = http_call(&call, deadline_in_ms(CALL_MS), &reply);
 	mem_free(url);
 	if (rc != OK)
-		return err_add(rc, "%s", base);
+		return err_add(rc, "%s", base_url());
 	rc = read_answer(&reply, answer_out);
+	http_call_reply_done(&reply);
+	return rc;
+}
+
+enum err_code
+client_watch(const char *path,
+    enum err_code (*on_data)(void *arg, const char *data, size_t len),
+    void *arg)
+{
+	const char *key = getenv("XIN_KEY");
+	char auth[300];
+	const char *headers[] = { key != NULL ? auth : NULL, NULL };
+	struct http_call_reply reply;
+	struct http_call call = {
+		.method = "GET",
+		.headers = headers,
+		.max_reply_bytes = SIZE_MAX,
+		.max_error_bytes = REPLY_MAX,
+		.on_data = on_data,
+		.arg = arg,
+		.idle_ms = WATCH_STALL_MS,
+	};
+	json_t *none = NULL;
+	char *url;
+	enum err_code rc;
+
+	snprintf(auth, sizeof(auth), "Authorization: Bearer %s", key ?: "");
+	url = mem_printf("%s%s", base_url(), path);
+	call.url = url;
+	rc = http_call(&call, 0, &reply);
+	mem_free(url);
+	if (rc != OK)
+		return err_add(rc, "%s", base_url());
+	if (reply.status != 200)
+		rc = read_answer(&reply, &none);
+	json_decref(none);
 	http_call_reply_done(&reply);
 	return rc;
 }

@@ -18,6 +18,7 @@ int command_scripts(int argc, char **argv);
 int command_ingest(int argc, char **argv);
 int command_chat(int argc, char **argv);
 int command_keys(int argc, char **argv);
+int command_tail(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_migrate(int argc, char **argv);
 
@@ -47,6 +48,11 @@ enum err_code client_call(const char *method, const char *path,
     json_t **answer_out);
 enum err_code client_json(const char *method, const char *path,
     const json_t *body, json_t **answer_out);
+/* GET an endless answer of the API piece by piece, until the other side or
+ * on_data ends it. An error answer becomes its code and sentence. WAITS. */
+enum err_code client_watch(const char *path,
+    enum err_code (*on_data)(void *arg, const char *data, size_t len),
+    void *arg);
 /* Run fn in a fiber on one loop of its own; the exit code. */
 int client_run(enum err_code (*fn)(void *arg), void *arg);
 

@@ -27,6 +27,8 @@ static const struct command {
 	    "Upload documents and follow them until they are ready." },
 	{ "chat", command_chat, "xin chat [--brand BRAND] [--user ID]",
 	    "Talk to a brand in the terminal." },
+	{ "tail", command_tail, "xin tail [--brand B] [--kind KIND] [--json]",
+	    "Watch turns, guards, documents and scripts as they happen." },
 	{ "check", command_check, "xin check [FOLDER] [--json]",
 	    "Check scripts: compile, contract, examples." },
 	{ "scripts", command_scripts,

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include "model/model.h"
 #include "model/provider.h"
-#include "model/sse.h"
+#include "net/sse.h"
 
 /*
  * The answer of chat/completions as it comes, in pieces cut anywhere: a stream

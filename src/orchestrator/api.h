@@ -13,6 +13,10 @@ const struct principal *api__who(const struct http_request *req);
 /* The path's brand, which exists and which the caller may use so. */
 enum err_code api__brand(
     struct http_request *req, enum auth_need need, const char **brand_out);
+/* The number that a reader of events saw last; *number_out stays when it says
+ * none. */
+enum err_code api__last_event_id(
+    const struct http_request *req, int64_t *number_out);
 /* ?limit= (1..200, default 50). */
 enum err_code api__limit(const struct http_request *req, int *limit_out);
 /* {"items":[...],"next_cursor":...}; takes over `items`. */
@@ -34,6 +38,7 @@ HANDLER(api__knowledge_reindex);
 HANDLER(api__knowledge_retry_all);
 HANDLER(api__knowledge_delete);
 HANDLER(api__search);
+HANDLER(api__events);
 HANDLER(api__turns_post);
 HANDLER(api__turn_cancel);
 HANDLER(api__turn_feedback);

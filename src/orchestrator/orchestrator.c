@@ -33,6 +33,7 @@ const struct http_route orchestrator_routes[] = {
 	    api__knowledge_cancel },
 	{ HTTP_M_POST, K "/{id}/reindex", HTTP_BODY_SMALL,
 	    api__knowledge_reindex },
+	{ HTTP_M_GET, "/v1/events", HTTP_BODY_NONE, api__events },
 	{ HTTP_M_POST, B "/search", HTTP_BODY_SMALL, api__search },
 	{ HTTP_M_POST, B "/turns", HTTP_BODY_SMALL, api__turns_post },
 	{ HTTP_M_GET, B "/turns/{id}", HTTP_BODY_NONE, api__turn_get },
@@ -104,6 +105,19 @@ api__brand(
 	TRY(auth_allow(api__who(req), need, brand));
 	str_copy(task_self()->brand_id, BRAND_ID_SIZE, brand);
 	*brand_out = brand;
+	return OK;
+}
+
+enum err_code
+api__last_event_id(const struct http_request *req, int64_t *number_out)
+{
+	const char *text = http_header(req, "last-event-id");
+
+	if (text == NULL || text[0] == '\0')
+		return OK;
+	if (!str_to_i64(text, number_out) || *number_out < 0)
+		return err_set(ERR_INVALID,
+		    "Last-Event-ID must be the number of an event");
 	return OK;
 }
 

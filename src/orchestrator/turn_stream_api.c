@@ -58,21 +58,6 @@ run_turn(void *arg)
 	fiber_cond_broadcast(&streamed->done);
 }
 
-/* 0 when there is none: from the beginning. */
-static enum err_code
-last_event_id(struct http_request *req, int64_t *number_out)
-{
-	const char *text = http_header(req, "last-event-id");
-
-	*number_out = 0;
-	if (text == NULL || text[0] == '\0')
-		return OK;
-	if (!str_to_i64(text, number_out) || *number_out < 0)
-		return err_set(ERR_INVALID,
-		    "Last-Event-ID must be the number of an event");
-	return OK;
-}
-
 static enum err_code
 send_event(struct http_request *req, const struct turn_event *event)
 {
@@ -135,9 +120,9 @@ api__turn_stream(struct http_request *req, struct product *product,
 		.request = request,
 	};
 	enum err_code rc;
-	int64_t after;
+	int64_t after = 0;
 
-	TRY(last_event_id(req, &after));
+	TRY(api__last_event_id(req, &after));
 	TRY(http_sse_begin(req));
 	streamed.stream = turn_stream_new(request->brand);
 	fiber_start(run_turn, &streamed);
@@ -161,11 +146,11 @@ HANDLER(api__turn_events)
 	json_auto json_t *capsule = NULL;
 	const char *brand, *id = http_param(req, "id");
 	struct turn_stream *stream;
-	int64_t after;
+	int64_t after = 0;
 	enum err_code rc;
 
 	TRY(api__brand(req, AUTH_TURNS, &brand));
-	TRY(last_event_id(req, &after));
+	TRY(api__last_event_id(req, &after));
 	stream = turn_stream_find(brand, id);
 	if (stream == NULL)
 		TRY(store_turn_get(

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "model/openai_reading.h"
 #include "model/provider_internal.h"
-#include "model/sse.h"
+#include "net/sse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -4,7 +4,7 @@
  * fields are gathered, an empty line hands the event over. Whole lines are
  * looked at, so that no cut between two pieces can be seen.
  */
-#include "model/sse.h"
+#include "net/sse.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef XIN_MODEL_SSE_H
-#define XIN_MODEL_SSE_H
+#ifndef XIN_NET_SSE_H
+#define XIN_NET_SSE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/sse.h"
+#include "net/sse.h"
 
 static enum err_code
 note(void *arg, const char *name, const char *data, size_t len)
