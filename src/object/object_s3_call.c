@@ -23,7 +23,7 @@
 #define CALL_MS        60000
 #define BYTES_PER_MS   128 /* slower than that is no storage */
 #define OBJECT_MAX     ((uint64_t)4 << 30)
-#define ASK_FIRST_OVER ((uint64_t)1 << 20)
+#define ASK_FIRST_OVER ((uint64_t)64 << 10) /* what sockets hold */
 #define SKEW_SEEN_MS   (int64_t)(4 * 60000) /* a clock to blame for a 403 */
 #define HEADERS_MAX    5
 

@@ -99,6 +99,8 @@ answer(int fd, const char *request, size_t head, size_t len)
 	return true;
 }
 
+#define REFUSAL "HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nnot!"
+
 static void *
 serve(void *arg)
 {
@@ -119,6 +121,10 @@ serve(void *arg)
 		end = strstr(request, "\r\n\r\n");
 		if (end == NULL)
 			continue;
+		if (strncmp(request, "PUT /refuse", 11) == 0) {
+			say(fd, REFUSAL);
+			break; /* what it did not read makes it a reset */
+		}
 		field = strstr(request, "Content-Length: ");
 		if (field != NULL)
 			want = strtoul(field + 16, NULL, 10);
@@ -258,6 +264,29 @@ a_server_that_is_asked_first_sees_the_question(void **state)
 	    strstr(reply.body.data, "\r\nExpect: 100-continue\r\n"));
 	assert_non_null(strstr(reply.body.data, "\r\n\r\nbody"));
 	http_call_reply_done(&reply);
+	close(file.fd);
+}
+
+/* "select/poll returned error" was what came of it. */
+static void
+a_refusal_before_the_body_was_read_is_an_answer(void **state)
+{
+	struct http_call call = call_to("PUT", "/refuse");
+	struct http_file file = { file_of(""), 0, 60000 };
+	struct http_call_reply reply;
+
+	(void)state;
+	assert_int_equal(ftruncate(file.fd, 8 << 20), 0);
+	call.file = &file;
+	for (int i = 0; i < 40; i++) {
+		call.ask_first = i % 2 != 0; /* needed for longer ones */
+		file.len = call.ask_first ? 8 << 20 : 60000;
+		assert_int_equal(
+		    http_call(&call, deadline_in_ms(5000), &reply), OK);
+		assert_int_equal(reply.status, 403);
+		assert_string_equal(buf_str(&reply.body), "not!");
+		http_call_reply_done(&reply);
+	}
 	close(file.fd);
 }
 
@@ -511,6 +540,8 @@ main(void)
 		cmocka_unit_test(a_body_comes_from_a_range_of_a_file),
 		cmocka_unit_test(
 		    a_server_that_is_asked_first_sees_the_question),
+		cmocka_unit_test(
+		    a_refusal_before_the_body_was_read_is_an_answer),
 		cmocka_unit_test(an_error_is_kept_short_beside_the_ceiling),
 		cmocka_unit_test(
 		    every_status_is_an_answer_and_redirects_are_not_followed),
