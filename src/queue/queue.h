@@ -79,8 +79,9 @@ enum err_code queue_bury(struct queue *queue, const struct job *job,
 /* Remove a waiting job, and ask for the end of a running one where the back end
  * can (Redis: its next queue_renew is told); OK when there is none. */
 enum err_code queue_abort(struct queue *queue, const char *id);
-/* How many wait before it (0 = next), -1 when it does not wait. Redis: exact
- * among the next 300 jobs, an estimate behind them. */
+/* How many wait before it (0 = next), -1 when it does not wait. Redis: from the
+ * fair turns of the 300 oldest jobs, its rank behind them; an estimate, since
+ * others take and put meanwhile. */
 enum err_code queue_position(
     struct queue *queue, const char *id, int64_t *position_out);
 struct checkup;

@@ -30,9 +30,10 @@
 #include "queue/queue.h"
 #include "store/store.h"
 
-#define TAKE_MS   1000
-#define REAP_MS   1000
-#define REAPER_MS 5000 /* until another worker may reap */
+#define TAKE_MS       1000
+#define TELL_EVERY_MS 10000
+#define REAP_MS       1000
+#define REAPER_MS     5000 /* until another worker may reap */
 
 static const char *const functions[] = { "ingest_source", NULL };
 
@@ -261,6 +262,18 @@ taken_run(void *arg)
 	fiber_done_fulfil(&taker->done);
 }
 
+/* All takers of the process meet an outage; one line in a while says it. */
+static void
+tell_unavailable(void)
+{
+	static _Atomic uint64_t next_ms;
+	uint64_t now = clock_mono_ms(), next = atomic_load(&next_ms);
+
+	if (now >= next && atomic_compare_exchange_strong(
+			       &next_ms, &next, now + TELL_EVERY_MS))
+		log_warn("queue.unavailable", kv_str("error", err_message()));
+}
+
 static void
 taker_run(void *arg)
 {
@@ -285,8 +298,7 @@ taker_run(void *arg)
 		if (rc == ERR_CANCELLED)
 			break;
 		if (rc != ERR_DEADLINE) {
-			log_warn("queue.unavailable",
-			    kv_str("error", err_message()));
+			tell_unavailable();
 			fiber_sleep(TAKE_MS);
 		}
 	}

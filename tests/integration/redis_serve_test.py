@@ -101,6 +101,25 @@ class Suite:
         reasons = [letter["reason"] for letter in answer["items"]]
         assert status == 200 and set(told.values()) <= set(reasons), answer
 
+    def python_aborts_an_ingestion(self):
+        text = "\n\n".join(f"## Part {n}\n\n" + "The mill turns slowly by the river. " * 30
+                           for n in range(8000))
+        status, answer = self.xin.upload(BRAND, "long.md", text)
+        assert status in (200, 201, 202), (status, answer)
+        source = answer["source_id"] if "source_id" in answer else answer["id"]
+        wait_for("processing", lambda: self.status(source) == "processing")
+
+        async def abort(pool):
+            import json
+            from arq.jobs import Job, SerializationError
+            try:
+                await Job(f"ingest:{source}:1", pool, _deserializer=json.loads).abort(timeout=20)
+            except SerializationError as error:  # what arq says with JSON
+                return str(error)
+        said = self.python(abort)
+        assert said is not None and "Cancelled" in said, said
+        wait_for("cancelled", lambda: self.status(source) == "cancelled", 10)
+
     def a_flushed_redis_loses_no_document(self):
         sources = []
         for n in range(20):
@@ -120,7 +139,8 @@ class Suite:
         assert f"Redis 127.0.0.1:{self.server.port}" in said, said
         self.server.start()
         began = time.monotonic()
-        wait_for("ready again", lambda: [s for s in self.listed() if s["status"] != "ready"] == [],
+        wait_for("ready again", lambda: all(
+            s["status"] in ("ready", "cancelled") for s in self.listed()),
                  90)
         source = self.upload("after.md")
         self.ready(source)
