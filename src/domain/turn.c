@@ -278,7 +278,7 @@ ask_model(
 		const struct search_hit *hit = &turn->hits.items[i];
 
 		passages[i] = (struct model_passage){ hit->title, hit->text,
-			strlen(hit->text), hit->score, hit->coverage };
+			strlen(hit->text), hit->lexical, hit->coverage };
 	}
 	return ask_in_order(turn, &ask);
 }

@@ -35,7 +35,7 @@ struct model_passage {
 	const char *title;
 	const char *text;
 	size_t len;
-	double score;
+	double score; /* BM25: by words, even when vectors ordered them */
 	double coverage;
 };
 /* The question's tokens (text_tokens) with their idf for the brand. */

@@ -30,7 +30,8 @@ static const double weights[MODEL_FEATURES + 1] = {
 #define COMPLETE            0.99
 #define COMPLETE_CONFIDENCE 0.6
 
-/* The best window of a sentence and its neighbours, over the first passage. */
+/* The best window of a sentence and its neighbours, over the leading passage.
+ */
 static void
 windows(const struct model_reading *r, double *sentence_out, double *window_out,
     bool *digits_out)
@@ -43,7 +44,7 @@ windows(const struct model_reading *r, double *sentence_out, double *window_out,
 		uint64_t around = s->terms;
 		double w = model__weight(r, s->terms);
 
-		if (s->passage != 0)
+		if (s->passage != r->lead)
 			continue;
 		if (i > 0 && s[-1].passage == s->passage)
 			around |= s[-1].terms;
@@ -69,7 +70,7 @@ missing(const struct model_reading *r, double *rarest_out, double *numbers_out)
 	bool numbers = false;
 
 	for (size_t i = 0; i < r->term_count; i++) {
-		bool found = r->passage_terms[0] >> i & 1;
+		bool found = r->passage_terms[r->lead] >> i & 1;
 
 		if (r->idf[i] > top)
 			top = r->idf[i];
@@ -86,15 +87,16 @@ void
 model__features(const struct model_request *request,
     const struct model_reading *r, double f[MODEL_FEATURES])
 {
-	double first = request->passages[0].score;
-	double second =
-	    request->passage_count > 1 ? request->passages[1].score : 0;
+	double first = request->passages[r->lead].score, second = 0;
 	uint64_t anywhere = 0;
 	bool digits;
 
-	for (size_t i = 0; i < r->passage_count; i++)
+	for (size_t i = 0; i < r->passage_count; i++) {
 		anywhere |= r->passage_terms[i];
-	f[0] = model__weight(r, r->passage_terms[0]);
+		if (i != r->lead && request->passages[i].score > second)
+			second = request->passages[i].score;
+	}
+	f[0] = model__weight(r, r->passage_terms[r->lead]);
 	windows(r, &f[1], &f[2], &digits);
 	missing(r, &f[3], &f[4]);
 	f[5] = first > 0 ? 1 - second / first : 0;

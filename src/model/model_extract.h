@@ -31,6 +31,7 @@ struct model_reading {
 
 	uint64_t passage_terms[MODEL_PASSAGES_MAX]; /* with the title's */
 	size_t passage_count;
+	size_t lead; /* the passage with the best score */
 	struct model_sentence *sentences;
 	size_t sentence_count;
 };

@@ -110,7 +110,7 @@ static void
 score_sentences(const struct model_request *request, struct model_reading *r)
 {
 	double best =
-	    request->passage_count > 0 ? request->passages[0].score : 0;
+	    request->passage_count > 0 ? request->passages[r->lead].score : 0;
 
 	for (size_t i = 0; i < r->sentence_count; i++) {
 		struct model_sentence *s = &r->sentences[i];
@@ -138,6 +138,12 @@ model__read(const struct model_request *request, struct model_reading *r)
 	r->passage_count = request->passage_count < MODEL_PASSAGES_MAX
 			       ? request->passage_count
 			       : MODEL_PASSAGES_MAX;
+	for (size_t i = 0; i < r->passage_count; i++) {
+		const struct model_passage *p = &request->passages[i];
+
+		if (p->score > request->passages[r->lead].score)
+			r->lead = i;
+	}
 	for (size_t i = 0; i < r->passage_count; i++) {
 		const struct model_passage *p = &request->passages[i];
 		struct splitting split = { r, p->text, i };

@@ -70,7 +70,8 @@ enum err_code search_drop(struct search *search, const char *brand,
 struct search_hit {
 	char source_id[IDENT_SIZE];
 	int64_t version, number;
-	double score;
+	double score;   /* what the hits are ordered by */
+	double lexical; /* BM25; the same as score without a vector */
 	/* Of the query's distinct informative terms, the share found in this
 	 * chunk, weighted by idf: 0..1. For the no-answer policy. */
 	double coverage;

@@ -58,8 +58,8 @@ bool *search_index_allow(
  * distinct terms, best first; how many there are. `out` has room for `want`. */
 struct search_ranked {
 	int64_t chunk;
-	double score, coverage;
-	uint32_t place; /* the index's own */
+	double score, lexical, coverage; /* as in struct search_hit */
+	uint32_t place;                  /* the index's own */
 };
 size_t search_index_rank(const struct search_index *index,
     const char *const *terms, size_t count, const bool *allowed, size_t want,

@@ -123,8 +123,8 @@ search__best_takes(const struct index_best *best, double score)
 {
 	return best->count < best->want || score >= best->items[0].score;
 }
-void search__best_offer(
-    struct index_best *best, uint32_t place, double score, double coverage);
+void search__best_offer(struct index_best *best, uint32_t place, double score,
+    double lexical, double coverage);
 /* Best first. */
 void search__best_sort(struct index_best *best);
 double search__index_term_idf(

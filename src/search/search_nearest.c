@@ -213,8 +213,8 @@ by_place(const void *a, const void *b)
 	return ((*x)->place > (*y)->place) - ((*x)->place < (*y)->place);
 }
 
-/* What the few have of the terms: their places and a term's postings are both
- * in order, so one walk for each term finds them. */
+/* What the few have of the terms, and its BM25: their places and a term's
+ * postings are both in order, so one walk for each term finds them. */
 static void
 cover(const struct search_index *index, const char *const *terms, size_t count,
     struct search_ranked *items, size_t item_count)
@@ -241,8 +241,13 @@ cover(const struct search_index *index, const char *const *terms, size_t count,
 		while (i < item_count && search__index_step(&cursor)) {
 			while (i < item_count && order[i]->place < cursor.doc)
 				i++;
-			if (i < item_count && order[i]->place == cursor.doc)
-				order[i]->coverage += idf;
+			if (i == item_count || order[i]->place != cursor.doc)
+				continue;
+			order[i]->coverage += idf;
+			order[i]->lexical +=
+			    idf *
+			    (cursor.count /
+				(cursor.count + index->norms[cursor.doc]));
 		}
 	}
 	for (size_t i = 0; i < item_count; i++)
@@ -268,7 +273,7 @@ look_at_source(struct index_best *best, const struct index_source *source,
 		    source->vectors + vector * source->dimensions,
 		    source->dimensions);
 		if (search__best_takes(best, score))
-			search__best_offer(best, place, score, 0);
+			search__best_offer(best, place, score, 0, 0);
 	}
 }
 
@@ -311,8 +316,8 @@ search_index_fuse(const struct search_index *index,
 		for (size_t k = 0; k < nearest_count; k++)
 			if (nearest[k].place == lexical[i].place)
 				score += search_rrf(k + 1);
-		search__best_offer(
-		    &best, lexical[i].place, score, lexical[i].coverage);
+		search__best_offer(&best, lexical[i].place, score,
+		    lexical[i].lexical, lexical[i].coverage);
 	}
 	for (size_t k = 0; k < nearest_count; k++) {
 		bool both = false;
@@ -321,7 +326,8 @@ search_index_fuse(const struct search_index *index,
 			both = nearest[k].place == lexical[i].place;
 		if (!both)
 			search__best_offer(&best, nearest[k].place,
-			    search_rrf(k + 1), nearest[k].coverage);
+			    search_rrf(k + 1), nearest[k].lexical,
+			    nearest[k].coverage);
 	}
 	search__best_sort(&best);
 	return best.count;

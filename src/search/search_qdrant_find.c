@@ -32,7 +32,7 @@ struct candidate {
 	int64_t version, number;
 	double length;
 	double offered; /* Qdrant's score */
-	double score, coverage;
+	double score, lexical, coverage;
 	size_t rank; /* in its list, from 1 */
 };
 struct list {
@@ -198,6 +198,7 @@ score(const struct finding *find, struct candidate *item)
 				       find->counts.mean);
 		item->coverage += find->idf[i];
 	}
+	item->lexical = item->score;
 	item->coverage /= find->all_idf > 0 ? find->all_idf : 1;
 }
 
@@ -407,6 +408,7 @@ add_hit(const struct candidate *item, const json_t *payload,
 		.version = item->version,
 		.number = item->number,
 		.score = item->score,
+		.lexical = item->lexical,
 		.coverage = item->coverage,
 		.title = copy_or_empty(payload, "title"),
 		.text = copy_or_empty(payload, "text"),

@@ -101,12 +101,13 @@ sink(struct index_best *best, size_t count)
 }
 
 void
-search__best_offer(
-    struct index_best *best, uint32_t place, double score, double coverage)
+search__best_offer(struct index_best *best, uint32_t place, double score,
+    double lexical, double coverage)
 {
 	struct search_ranked *items = best->items, ranked = {
 		.chunk = best->index->docs[place].chunk,
 		.score = score,
+		.lexical = lexical,
 		.coverage = coverage,
 		.place = place,
 	};
@@ -171,7 +172,7 @@ rank_window(struct ranking *ranking, uint32_t first, uint32_t count)
 		if (score <= 0 || !search__best_takes(&ranking->best, score) ||
 		    (ranking->allowed != NULL && !ranking->allowed[first + i]))
 			continue;
-		search__best_offer(&ranking->best, first + i, score,
+		search__best_offer(&ranking->best, first + i, score, score,
 		    ranking->gains[i].coverage / ranking->all_idf);
 	}
 }

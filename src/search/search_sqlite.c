@@ -282,6 +282,7 @@ read_hit(
 		.version = sqlite3_column_int64(query, 1),
 		.number = sqlite3_column_int64(query, 2),
 		.score = ranked->score,
+		.lexical = ranked->lexical,
 		.coverage = ranked->coverage,
 		.title = sqlite_text(query, 3),
 		.text = sqlite_text(query, 4),

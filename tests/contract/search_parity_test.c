@@ -152,6 +152,7 @@ compare(const char *question, const struct search_hits *a,
 		if (strcmp(x->source_id, y->source_id) != 0 ||
 		    x->number != y->number ||
 		    fabs(x->score - y->score) > 1e-9 ||
+		    fabs(x->lexical - y->lexical) > 1e-9 ||
 		    fabs(x->coverage - y->coverage) > 1e-9)
 			fail_msg("%s: hit %zu is %s/%lld %.12f (%.12f), and "
 				 "%s/%lld %.12f (%.12f)",

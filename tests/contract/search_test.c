@@ -765,7 +765,7 @@ put_vector(struct house *h, const char *source_id, const char *text, float x,
 }
 
 /* "kn_a 16393 100": the hits, a million times the score (1/61 is 16393), the
- * coverage in per cent. */
+ * coverage in per cent. What the words weigh must be what they weigh alone. */
 static void
 expect_near(struct house *h, const char *query, float x, float y,
     const char *filter, const char *expected)
@@ -779,6 +779,7 @@ expect_near(struct house *h, const char *query, float x, float y,
 		.vector = vector,
 		.dimensions = 2 };
 	struct search_hits hits;
+	struct search_hits words = { 0 };
 	char got[512] = "";
 	size_t len = 0;
 
@@ -793,6 +794,18 @@ expect_near(struct house *h, const char *query, float x, float y,
 		    hits.items[i].source_id, hits.items[i].score * 1e6,
 		    hits.items[i].coverage * 100);
 	assert_string_equal(got, expected);
+	ask.vector = NULL;
+	assert_int_equal(search_find(h->search, &ask, &words), OK);
+	for (size_t i = 0; i < hits.count; i++) {
+		double alone = 0;
+
+		for (size_t k = 0; k < words.count; k++)
+			if (strcmp(words.items[k].source_id,
+				hits.items[i].source_id) == 0)
+				alone = words.items[k].score;
+		expect_close(hits.items[i].lexical, alone);
+	}
+	search_hits_done(&words);
 	search_hits_done(&hits);
 }
 
