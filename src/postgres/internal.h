@@ -19,6 +19,7 @@ struct postgres__host {
 };
 
 struct postgres__pool;
+struct postgres__waiter;
 
 struct postgres {
 	PQconninfoOption *options; /* as the URL gave them; read only */
@@ -55,10 +56,12 @@ struct postgres__conn {
 struct postgres__pool {
 	struct postgres *postgres; /* NULL once closed */
 	struct postgres__conn *idle;
-	unsigned count; /* idle, lent, and being made */
+	unsigned count; /* places: idle, lent, being made, promised */
+	/* In the order of their coming; while there is one, nothing is idle. */
+	struct postgres__waiter *first;
 	unsigned waiting;
-	struct fiber_cond freed;
-	bool cancelling; /* over a connection made for it */
+	struct fiber_cond left; /* a place is free; for closing */
+	bool cancelling;        /* over a connection made for it */
 	struct fiber_cond cancelled;
 	/* The server cannot be reached: until retry_at everybody gets `down`,
 	 * then one caller at a time tries. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The connections of a loop: made when first needed, at most
- * XIN_STORE_CONNECTIONS, the one used last lent first. A connection that comes
- * back with something still running (its caller's deadline passed) is handed to
- * a fiber that cancels it on the server and puts it back; the caller does not
- * wait for that. While the server cannot be reached callers are refused at
- * once, and one at a time looks again, more and more seldom.
+ * XIN_STORE_CONNECTIONS, the one used last lent first; who finds none waits in
+ * line. A connection that comes back with something still running (its caller's
+ * deadline passed) is handed to a fiber that cancels it on the server and puts
+ * it back; the caller does not wait for that. While the server cannot be
+ * reached callers are refused at once, and one at a time looks again, more and
+ * more seldom.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -49,6 +50,95 @@ register_gauges(void)
 	    LABELS("waiting"), gauge, &waiting);
 }
 
+/* ---- places and who waits for one ---- */
+
+/* On its fiber's stack. A connection or a place is handed to the first waiter
+ * and never laid where somebody who comes later could take it: a fiber that
+ * gives back and borrows again without a pause would starve the others. */
+struct postgres__waiter {
+	struct postgres__waiter *next;
+	struct fiber *fiber;
+	struct postgres__conn *conn; /* NULL: a place, to make one */
+	bool granted;
+};
+
+static void
+grant(struct postgres__pool *pool, struct postgres__conn *conn)
+{
+	struct postgres__waiter *w = pool->first;
+
+	pool->first = w->next;
+	w->conn = conn;
+	w->granted = true;
+	fiber_wake(w->fiber);
+}
+
+static void
+free_place(struct postgres__pool *pool)
+{
+	if (pool->first != NULL) {
+		grant(pool, NULL);
+		return;
+	}
+	pool->count--;
+	fiber_cond_broadcast(&pool->left);
+}
+
+static void
+unlink_waiter(struct postgres__pool *pool, const struct postgres__waiter *w)
+{
+	struct postgres__waiter **at = &pool->first;
+
+	while (*at != w)
+		at = &(*at)->next;
+	*at = w->next;
+}
+
+/* What is granted is taken, also when the time is over meanwhile. */
+static enum err_code
+park_in_line(struct postgres__pool *pool, uint64_t deadline_ms,
+    struct postgres__conn **conn_out)
+{
+	struct postgres__waiter self = { .fiber = fiber_self() };
+	struct postgres__waiter **at = &pool->first;
+	enum err_code rc = OK;
+
+	while (*at != NULL)
+		at = &(*at)->next;
+	*at = &self;
+	while (!self.granted && rc == OK)
+		rc = fiber_park(deadline_ms);
+	if (!self.granted) {
+		unlink_waiter(pool, &self);
+		return rc;
+	}
+	*conn_out = self.conn;
+	return OK;
+}
+
+/* *conn_out NULL: a place to make one in. */
+static enum err_code
+wait_turn(struct postgres__pool *pool, uint64_t deadline_ms,
+    struct postgres__conn **conn_out)
+{
+	enum err_code rc;
+
+	if (pool->waiting >= POSTGRES_WAITING_MAX)
+		return err_set(ERR_OVERLOADED,
+		    "%u callers wait for a connection to PostgreSQL",
+		    pool->waiting);
+	pool->waiting++;
+	atomic_fetch_add(&waiting, 1);
+	rc = park_in_line(pool, deadline_ms, conn_out);
+	pool->waiting--;
+	atomic_fetch_sub(&waiting, 1);
+	if (rc == ERR_DEADLINE && deadline_left_ms(task_self()->deadline_ms))
+		return err_set(ERR_OVERLOADED,
+		    "all %u connections to PostgreSQL are busy",
+		    pool->postgres->connections_max);
+	return rc;
+}
+
 /* ---- the pool of this loop ---- */
 
 static void
@@ -58,9 +148,9 @@ close_idle(struct postgres__pool *pool)
 
 	while ((conn = pool->idle) != NULL) {
 		pool->idle = conn->next;
-		pool->count--;
 		atomic_fetch_sub(&idle, 1);
 		postgres__disconnect(conn);
+		free_place(pool);
 	}
 }
 
@@ -101,10 +191,9 @@ postgres__drop(struct postgres__conn *conn)
 {
 	struct postgres__pool *pool = conn->pool;
 
-	pool->count--;
 	atomic_fetch_sub(&busy, 1);
 	postgres__disconnect(conn);
-	fiber_cond_signal(&pool->freed);
+	free_place(pool);
 }
 
 static void
@@ -125,6 +214,7 @@ is_down(struct postgres__pool *pool)
 	pool->failures++;
 }
 
+/* The caller has a place, which is free again when this fails. */
 static enum err_code
 make(struct postgres__pool *pool, uint64_t deadline_ms,
     struct postgres__conn **conn_out)
@@ -133,12 +223,11 @@ make(struct postgres__pool *pool, uint64_t deadline_ms,
 	enum err_code rc;
 
 	if (down && (pool->probing || clock_mono_ms() < pool->retry_at)) {
+		free_place(pool); /* the next is told the same */
 		err_restore(&pool->down);
-		fiber_cond_signal(&pool->freed); /* the next, told the same */
 		return pool->down.code;
 	}
 	pool->probing = down;
-	pool->count++;
 	atomic_fetch_add(&busy, 1);
 	rc = postgres__connect(pool, deadline_ms, conn_out);
 	if (down)
@@ -149,11 +238,10 @@ make(struct postgres__pool *pool, uint64_t deadline_ms,
 		pool->failures = 0;
 		return OK;
 	}
-	pool->count--;
 	atomic_fetch_sub(&busy, 1);
 	if (rc == ERR_UNAVAILABLE && (down || pool->failures == 0))
 		is_down(pool);
-	fiber_cond_signal(&pool->freed);
+	free_place(pool);
 	return rc;
 }
 
@@ -204,27 +292,6 @@ take_idle(struct postgres__pool *pool)
 	return conn;
 }
 
-static enum err_code
-wait_turn(struct postgres__pool *pool, uint64_t deadline_ms)
-{
-	enum err_code rc;
-
-	if (pool->waiting >= POSTGRES_WAITING_MAX)
-		return err_set(ERR_OVERLOADED,
-		    "%u callers wait for a connection to PostgreSQL",
-		    pool->waiting);
-	pool->waiting++;
-	atomic_fetch_add(&waiting, 1);
-	rc = fiber_cond_wait(&pool->freed, deadline_ms);
-	pool->waiting--;
-	atomic_fetch_sub(&waiting, 1);
-	if (rc == ERR_DEADLINE && deadline_left_ms(task_self()->deadline_ms))
-		return err_set(ERR_OVERLOADED,
-		    "all %u connections to PostgreSQL are busy",
-		    pool->postgres->connections_max);
-	return rc;
-}
-
 enum err_code
 postgres__borrow(struct postgres *postgres, struct postgres__conn **conn_out)
 {
@@ -233,18 +300,22 @@ postgres__borrow(struct postgres *postgres, struct postgres__conn **conn_out)
 	    task_self()->deadline_ms, deadline_in_ms(postgres->statement_ms));
 	struct postgres__conn *conn;
 
-	for (;;) {
-		while ((conn = take_idle(pool)) != NULL) {
-			if (usable(conn)) {
-				*conn_out = conn;
-				return OK;
-			}
-			postgres__drop(conn);
+	while ((conn = take_idle(pool)) != NULL) {
+		if (usable(conn)) {
+			*conn_out = conn;
+			return OK;
 		}
-		if (pool->count < postgres->connections_max)
-			return make(pool, deadline, conn_out);
-		TRY(wait_turn(pool, deadline));
+		postgres__drop(conn);
 	}
+	if (pool->first == NULL && pool->count < postgres->connections_max) {
+		pool->count++;
+		return make(pool, deadline, conn_out);
+	}
+	TRY(wait_turn(pool, deadline, &conn));
+	if (conn == NULL)
+		return make(pool, deadline, conn_out);
+	*conn_out = conn; /* it worked a moment ago */
+	return OK;
 }
 
 /* ---- giving back ---- */
@@ -260,9 +331,9 @@ close_oldest(struct postgres__pool *pool)
 	if (clock_mono_ms() - conn->used_at < IDLE_MAX_MS)
 		return;
 	*at = NULL;
-	pool->count--;
 	atomic_fetch_sub(&idle, 1);
 	postgres__disconnect(conn);
+	free_place(pool);
 }
 
 static void
@@ -271,12 +342,15 @@ put_idle(struct postgres__conn *conn)
 	struct postgres__pool *pool = conn->pool;
 
 	conn->used_at = clock_mono_ms();
+	if (pool->first != NULL) {
+		grant(pool, conn);
+		return;
+	}
 	conn->next = pool->idle;
 	pool->idle = conn;
 	atomic_fetch_sub(&busy, 1);
 	atomic_fetch_add(&idle, 1);
 	close_oldest(pool);
-	fiber_cond_signal(&pool->freed);
 }
 
 /* ---- what still runs ---- */
@@ -382,7 +456,7 @@ close_here(void *arg)
 	postgres->pools[index] = NULL;
 	close_idle(pool);
 	while (pool->count > 0)
-		TRY(fiber_cond_wait(&pool->freed, until));
+		TRY(fiber_cond_wait(&pool->left, until));
 	return OK;
 }
 

@@ -101,7 +101,7 @@ a_killed_server_is_said_at_once_and_found_again(void **state)
 	assert_int_equal(store_ping(store), ERR_UNAVAILABLE);
 	assert_non_null(strstr(err_message(), "store"));
 	assert_null(strstr(err_message(), "se%cret"));
-	assert_true(clock_mono_ms() - began < 1000);
+	assert_true(clock_mono_ms() - began < 3000);
 	postgres_server_start();
 	began = clock_mono_ms();
 	while (store_key_count(store, &n) != OK) {
@@ -185,7 +185,7 @@ the_tasks_deadline_cancels_on_the_server(void **state)
 	fiber_start(sleep_in_fiber, &later);
 	end_of(&later);
 	assert_int_equal(later.rc, ERR_DEADLINE);
-	assert_in_range(later.took_ms, 100, 400);
+	assert_in_range(later.took_ms, 100, 2000);
 	/* The only connection of the pool comes back, and is the same. */
 	assert_int_equal(number(later.link, BACKEND), backend);
 	assert_int_equal(number(other, SLEEPERS), 0);
@@ -203,7 +203,7 @@ the_statement_limit_holds_without_a_deadline(void **state)
 	fiber_start(sleep_in_fiber, &later);
 	end_of(&later);
 	assert_int_equal(later.rc, ERR_DEADLINE);
-	assert_in_range(later.took_ms, 150, 650);
+	assert_in_range(later.took_ms, 150, 2000);
 	assert_int_equal(number(later.link, BACKEND), backend);
 	postgres_close(later.link);
 }
@@ -274,8 +274,8 @@ a_frozen_server_holds_nobody(void **state)
 	postgres_close(later.link);
 	postgres_server_thaw();
 	assert_int_equal(later.rc, ERR_DEADLINE);
-	assert_in_range(later.took_ms, 150, 500);
-	assert_true(clock_mono_ms() - began < 6000);
+	assert_in_range(later.took_ms, 150, 2000);
+	assert_true(clock_mono_ms() - began < 9000);
 }
 
 struct hold {
@@ -316,7 +316,7 @@ static void
 a_busy_pool_is_waited_for_until_the_deadline(void **state)
 {
 	struct postgres *link = link_with("1", "10000");
-	struct hold hold = { .link = link, .ms = 300 };
+	struct hold hold = { .link = link, .ms = 1500 };
 	struct later hasty = { .link = link };
 
 	(void)state;
@@ -328,7 +328,7 @@ a_busy_pool_is_waited_for_until_the_deadline(void **state)
 	fiber_start(sleep_in_fiber, &hasty);
 	end_of(&hasty);
 	assert_int_equal(hasty.rc, ERR_DEADLINE);
-	assert_in_range(hasty.took_ms, 30, 200);
+	assert_in_range(hasty.took_ms, 30, 1000);
 	assert_false(hold.ended);
 	/* One whose turn comes in time is served. */
 	assert_true(number(link, BACKEND) > 0);
@@ -340,7 +340,7 @@ static void
 a_pool_that_stays_exhausted_is_overloaded(void **state)
 {
 	struct postgres *link = link_with("1", "200");
-	struct hold hold = { .link = link, .ms = 600 };
+	struct hold hold = { .link = link, .ms = 3000 };
 	struct postgres_batch batch = { 0 };
 	uint64_t began;
 
@@ -350,13 +350,49 @@ a_pool_that_stays_exhausted_is_overloaded(void **state)
 	began = clock_mono_ms();
 	postgres_add(&batch, BACKEND, "");
 	assert_int_equal(postgres_run(link, &batch), ERR_OVERLOADED);
-	assert_in_range(clock_mono_ms() - began, 150, 400);
+	assert_in_range(clock_mono_ms() - began, 150, 2000);
 	assert_non_null(strstr(err_message(), "busy"));
 	while (!hold.ended)
 		assert_int_equal(fiber_sleep(5), OK);
 	assert_int_equal(postgres_run(link, &batch), OK);
 	postgres_clear(&batch);
 	postgres_close(link);
+}
+
+struct greedy {
+	struct postgres *link;
+	int calls;
+	bool ended;
+};
+
+static void
+call_without_a_pause(void *arg)
+{
+	struct greedy *greedy = arg;
+	struct postgres_batch batch = { 0 };
+
+	for (; greedy->calls < 300; greedy->calls++) {
+		postgres_add(&batch, BACKEND, "");
+		postgres_run(greedy->link, &batch);
+		postgres_clear(&batch);
+	}
+	greedy->ended = true;
+}
+
+static void
+a_busy_caller_does_not_keep_the_others_out(void **state)
+{
+	struct greedy greedy = { .link = link_with("1", "10000") };
+
+	(void)state;
+	fiber_start(call_without_a_pause, &greedy);
+	while (greedy.calls == 0)
+		assert_int_equal(fiber_sleep(1), OK);
+	assert_true(number(greedy.link, BACKEND) > 0);
+	assert_true(greedy.calls < 200);
+	while (!greedy.ended)
+		assert_int_equal(fiber_sleep(1), OK);
+	postgres_close(greedy.link);
 }
 
 /* ---- transactions ---- */
@@ -821,14 +857,14 @@ a_dead_host_costs_its_time_once(void **state)
 	assert_int_equal(store_open(several, NULL, &store), OK);
 	began = clock_mono_ms();
 	assert_int_equal(store_key_count(store, &n), OK);
-	assert_in_range(clock_mono_ms() - began, 900, 1900);
+	assert_in_range(clock_mono_ms() - began, 900, 5000);
 	/* Now the good one is known. */
 	postgres_server_stop();
 	postgres_server_start();
 	began = clock_mono_ms();
 	while (store_key_count(store, &n) != OK)
 		assert_int_equal(fiber_sleep(10), OK);
-	assert_true(clock_mono_ms() - began < 800);
+	assert_true(clock_mono_ms() - began < 900);
 	store_close(store);
 	close(fd);
 	mem_free(several);
@@ -1077,6 +1113,7 @@ run_all(void)
 		cmocka_unit_test(a_frozen_server_holds_nobody),
 		cmocka_unit_test(a_busy_pool_is_waited_for_until_the_deadline),
 		cmocka_unit_test(a_pool_that_stays_exhausted_is_overloaded),
+		cmocka_unit_test(a_busy_caller_does_not_keep_the_others_out),
 		cmocka_unit_test(a_deadlock_is_tried_again),
 		cmocka_unit_test(a_transaction_that_fails_leaves_nothing),
 		cmocka_unit_test(a_transaction_that_is_cut_off_keeps_no_lock),
