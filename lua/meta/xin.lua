@@ -431,3 +431,10 @@ xin.model = {}
 ---@param request { messages: { role: "system"|"user"|"assistant", content: string }[], model: string?, max_tokens: integer?, temperature: number? }
 ---@return { text: string, finish_reason: string, model: string, prompt_tokens: integer, completion_tokens: integer }?, xin.Error?
 function xin.model.chat(request) end
+
+--- Do traces leave the process?
+xin.telemetry = {}
+
+--- Tracing as the OTEL_* settings say; every call after the first changes nothing. Also as require("chatbot.core.telemetry").
+---@return { active: boolean, endpoint: string }
+function xin.telemetry.init_tracing() end

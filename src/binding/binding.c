@@ -28,6 +28,7 @@ const struct binding_module *const binding__modules[] = {
 	&binding__guard,
 	&binding__embed,
 	&binding__model,
+	&binding__telemetry,
 	NULL,
 };
 

@@ -55,7 +55,7 @@ extern const struct binding_module binding__text, binding__match,
     binding__match_set, binding__json, binding__log, binding__time,
     binding__crypto, binding__kv, binding__search, binding__extract,
     binding__guard, binding__embed, binding__model, binding__document,
-    binding__conversation, binding__metric;
+    binding__conversation, binding__metric, binding__telemetry;
 /* Metatables that the modules need; called once for each state. */
 void binding__open_match(lua_State *lua);
 void binding__open_lists(lua_State *lua);

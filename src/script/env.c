@@ -292,6 +292,20 @@ script__module(lua_State *lua, const char *file)
 	state->loaded[at] = true;
 }
 
+/* Modules of the host under the names that runbooks know them by: parts of
+ * xin.*, so that what they are stands in the binding table. */
+static bool
+push_host_module(lua_State *lua, const char *name)
+{
+	if (script__open_bindings == NULL ||
+	    !str_eq(name, "chatbot.core.telemetry"))
+		return false;
+	lua_getglobal(lua, "xin");
+	lua_getfield(lua, -1, "telemetry");
+	lua_remove(lua, -2);
+	return true;
+}
+
 static int
 lib_require(lua_State *lua)
 {
@@ -311,6 +325,8 @@ lib_require(lua_State *lua)
 		lua_getglobal(lua, "cjson");
 		return 1;
 	}
+	if (push_host_module(lua, name))
+		return 1;
 	for (i = 0; i < len; i++)
 		file[i] = name[i] == '.' ? '/' : name[i];
 	memcpy(file + len, ".lua", 5);
