@@ -152,9 +152,13 @@ extract__xml_feed(void *arg, const char *data, size_t len)
 enum err_code
 extract__xml_end(struct extract__xml *xml, enum err_code rc)
 {
+	xmlParserCtxtPtr parser;
+
 	if (rc == OK && xmlParseChunk(xml->parser, NULL, 0, 1) != 0)
 		rc = xml->rc != OK ? xml->rc : broken(xml);
-	xmlFreeParserCtxt(xml->parser);
+	parser = xml->parser;
+	xmlFreeDoc(parser->myDoc); /* it makes one for declarations */
+	xmlFreeParserCtxt(parser);
 	xml->parser = NULL;
 	return rc;
 }
