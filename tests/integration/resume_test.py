@@ -12,6 +12,7 @@ sys.path.insert(0, str(HERE.parent / "support"))
 from xin_process import Xin  # noqa: E402
 
 BRAND = "default"
+LEASE = "3000"  # long enough for a busy machine to renew it
 FILLER = "This section tells a plain story of ferries and their timetables. " * 14
 # Fails the first time, where the metadata says so.
 FLAKY = """-- SPDX-License-Identifier: Apache-2.0
@@ -70,14 +71,16 @@ def attempts(body):
 def killed_at(xin, point, text):
     """Upload, wait for the kill, start again; the document as it ended."""
     xin.stop_quietly()
-    xin.start(wait=60, XIN_LEASE_MS="1000", XIN_FAULT=f"{point}:kill")
+    xin.start(wait=60, XIN_LEASE_MS=LEASE, XIN_FAULT=f"{point}:kill")
+    assert xin.last_words() is None, xin.last_words()
     status, body = xin.upload(BRAND, f"{point}.md", f"# {point}\n\n{text}")
     assert status == 202, body
     until = time.monotonic() + 60
     while xin.process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
     assert xin.process.poll() is not None, f"{point} was not reached"
-    xin.start(wait=60, XIN_LEASE_MS="1000")
+    xin.start(wait=60, XIN_LEASE_MS=LEASE)
+    assert xin.last_words() is None, xin.last_words()
     return settle(xin, body["id"])
 
 
@@ -93,8 +96,8 @@ def kept(xin):
 def after_extraction(xin):
     body = killed_at(xin, "ingest.extracted", document(20))
     assert body["status"] == "ready", body
-    assert attempts(body) == {"extract": 1, "clean": 2, "chunk": 2, "guard": 2, "embed": 2,
-                              "index": 2}, attempts(body)
+    made = attempts(body)
+    assert made.pop("extract") == 1 and min(made.values()) >= 2, attempts(body)
     assert not kept(xin), kept(xin)
 
 
@@ -102,8 +105,9 @@ def in_the_middle_of_the_index(xin):
     sections = 3000
     body = killed_at(xin, "ingest.half_indexed", document(sections))
     assert body["status"] == "ready", body
-    assert attempts(body) == {"extract": 1, "clean": 1, "chunk": 1, "guard": 1, "embed": 2,
-                              "index": 2}, attempts(body)
+    made = attempts(body)
+    assert made.pop("index") >= 2 and made.pop("embed") >= 2, attempts(body)
+    assert set(made.values()) == {1}, attempts(body)
     assert events(xin, "document.resumed", body["id"])
     from_chunk = body["steps"][-1]["from"]
     assert from_chunk >= 512, body["steps"][-1]
@@ -121,7 +125,7 @@ def with_flaky(xin):
     (xin.home / "lua/pipelines/steps/flaky.lua").write_text(FLAKY)
     (xin.home / "lua/pipelines/standard.lua").write_text(PIPELINE)
     (xin.home / "lua/pipelines/standard_spec.lua").unlink(missing_ok=True)
-    xin.start(wait=60, XIN_LEASE_MS="1000")
+    xin.start(wait=60, XIN_LEASE_MS=LEASE)
 
 
 def upload_failing(xin, name, code):
