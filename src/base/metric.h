@@ -17,7 +17,14 @@
 #define METRIC_LABELS_MAX 4
 #define METRIC_SERIES_MAX 512
 
-enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+/* Histograms are in seconds; they differ in their 15 bounds. */
+enum metric_type {
+	METRIC_COUNTER,
+	METRIC_GAUGE,
+	METRIC_HISTOGRAM,       /* 1 ms to 1 min: an answer */
+	METRIC_HISTOGRAM_QUICK, /* 0.1 ms to 5 s: a step inside */
+	METRIC_HISTOGRAM_SLOW   /* 10 ms to 30 min: a job, a model */
+};
 
 enum metric {
 #define METRIC(sym, type, name, labels, help) sym,
@@ -35,9 +42,14 @@ struct metric_labels {
 #define LABELS(...)      ((struct metric_labels){ { __VA_ARGS__ } })
 
 void metric_count(enum metric metric, struct metric_labels labels, uint64_t n);
-/* Histograms are in seconds; the bounds are those of Prometheus' defaults. */
+/* The bucket keeps the trace of the last one as its exemplar, when the running
+ * task's trace is recorded. */
 void metric_observe_us(
     enum metric metric, struct metric_labels labels, uint64_t microseconds);
+/* Show a series before anything happens, as 0: what first appears as 1 has not
+ * grown in Prometheus' eyes. Call from a thread that lives on. */
+void metric_show(
+    enum metric metric, enum service service, struct metric_labels labels);
 /* A gauge moves by differences, so that shards add up. */
 void metric_move(enum metric metric, struct metric_labels labels, int64_t by);
 /* Gauges whose value is read at exposition time. `read` runs on any thread. */
@@ -45,9 +57,11 @@ typedef double (*metric_read_fn)(void *arg);
 void metric_gauge_read(enum metric metric, enum service service,
     struct metric_labels labels, metric_read_fn read, void *arg);
 
-/* Prometheus text exposition 0.0.4 of one service (SERVICE_COUNT = all).
- * Series without a service are shown when `process_wide`. */
-void metric_expose(enum service service, bool process_wide, struct buf *out);
+/* Exposition of one service (SERVICE_COUNT = all): OpenMetrics 1.0.0 with
+ * exemplars, or Prometheus text 0.0.4. Series without a service are shown when
+ * `process_wide`. */
+void metric_expose(
+    enum service service, bool process_wide, bool openmetrics, struct buf *out);
 /* Sum over all threads and services; for tests and health. */
 double metric_value(enum metric metric, struct metric_labels labels);
 

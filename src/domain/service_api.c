@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -76,17 +77,32 @@ service_live(struct http_request *req, void *arg)
 	return http_reply(req, 200, "application/json", body, sizeof(body) - 1);
 }
 
+/* Prometheus' Accept is a list with weights; it puts OpenMetrics first when it
+ * understands it, and no other client names it. */
+static bool
+wants_openmetrics(const struct http_request *req)
+{
+	const char *accept = http_header(req, "accept");
+
+	return accept != NULL &&
+	       strstr(accept, "application/openmetrics-text") != NULL;
+}
+
 enum err_code
 service_metrics(struct http_request *req, void *arg)
 {
 	enum service service = task_self()->service;
+	bool openmetrics = wants_openmetrics(req);
 	struct buf out;
 	enum err_code rc;
 
 	(void)arg;
 	buf_init(&out, 0);
-	metric_expose(service, service == process_owner, &out);
-	rc = http_reply(req, 200, "text/plain; version=0.0.4; charset=utf-8",
+	metric_expose(service, service == process_owner, openmetrics, &out);
+	rc = http_reply(req, 200,
+	    openmetrics ? "application/openmetrics-text; version=1.0.0; "
+			  "charset=utf-8"
+			: "text/plain; version=0.0.4; charset=utf-8",
 	    buf_str(&out), out.len);
 	buf_done(&out);
 	return rc;

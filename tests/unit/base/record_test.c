@@ -20,6 +20,7 @@
 #include "base/metric.h"
 #include "base/str.h"
 #include "base/task.h"
+#include "base/trace.h"
 
 static char *
 write_env(const char *text)
@@ -178,7 +179,7 @@ metrics_add_up_and_are_shown_by_service(void **state)
 	task_enter(NULL);
 	task_done(&task);
 	buf_init(&out, 0);
-	metric_expose(SERVICE_GATEWAY, false, &out);
+	metric_expose(SERVICE_GATEWAY, false, false, &out);
 	assert_non_null(strstr(buf_str(&out),
 	    "http_requests_total{method=\"GET\",route=\"/a\","
 	    "status_code=\"2xx\"} 3\n"));
@@ -187,8 +188,64 @@ metrics_add_up_and_are_shown_by_service(void **state)
 	    "le=\"0.01\"} 0\n"));
 	assert_non_null(strstr(buf_str(&out), "le=\"0.025\"} 1\n"));
 	buf_clear(&out);
-	metric_expose(SERVICE_WORKER, false, &out);
+	metric_expose(SERVICE_WORKER, false, false, &out);
 	assert_null(strstr(buf_str(&out), "route=\"/a\""));
+	buf_done(&out);
+}
+
+static void
+expect(const char *text, const char *part)
+{
+	if (strstr(text, part) == NULL)
+		fail_msg("no %s in:\n%s", part, text);
+}
+
+/* A traced answer leaves its trace in its bucket, an untraced one nothing. */
+static void
+openmetrics_has_exemplars_and_an_end(void **state)
+{
+	struct task task;
+	struct buf out;
+
+	(void)state;
+	task_init(&task, SERVICE_GATEWAY);
+	task_enter(&task);
+	metric_observe_us(METRIC_SEARCH_LATENCY, METRIC_NO_LABELS, 400000);
+	memcpy(task.trace_id, "0af7651916cd43dd8448eb211c80319c", 33);
+	task.trace_flags = TRACE_SAMPLED;
+	metric_observe_us(METRIC_SEARCH_LATENCY, METRIC_NO_LABELS, 20000);
+	metric_count(METRIC_DUPLICATES, LABELS("a \"b\" \\ c\nd"), 1);
+	task_enter(NULL);
+	task_done(&task);
+	buf_init(&out, 0);
+	metric_expose(SERVICE_GATEWAY, false, true, &out);
+	expect(buf_str(&out), "xin_search_seconds_bucket{le=\"0.025\"} 1 # "
+			      "{trace_id=\"0af7651916cd43dd8448eb211c80319c\"}"
+			      " 0.020000 1");
+	expect(buf_str(&out), "xin_search_seconds_bucket{le=\"0.5\"} 2\n");
+	expect(buf_str(&out), "xin_search_seconds_bucket{le=\"1.0\"} 2\n");
+	expect(buf_str(&out), "# TYPE xin_duplicates counter\n");
+	expect(buf_str(&out), "xin_duplicates_total{channel="
+			      "\"a \\\"b\\\" \\\\ c\\nd\"} 1\n");
+	assert_string_equal(buf_str(&out) + out.len - 7, "\n# EOF\n");
+	buf_clear(&out);
+	metric_expose(SERVICE_GATEWAY, false, false, &out);
+	assert_null(strstr(buf_str(&out), "trace_id"));
+	assert_null(strstr(buf_str(&out), "# EOF"));
+	buf_done(&out);
+}
+
+static void
+a_series_is_shown_before_it_counts(void **state)
+{
+	struct buf out;
+
+	(void)state;
+	metric_show(METRIC_TURNS, SERVICE_WORKER, LABELS("default", "error"));
+	buf_init(&out, 0);
+	metric_expose(SERVICE_WORKER, false, false, &out);
+	expect(buf_str(&out), "xin_turns_total{brand=\"default\","
+			      "outcome=\"error\"} 0\n");
 	buf_done(&out);
 }
 
@@ -219,6 +276,8 @@ main(void)
 		cmocka_unit_test(json_is_strict),
 		cmocka_unit_test(a_log_line_is_one_json_object),
 		cmocka_unit_test(metrics_add_up_and_are_shown_by_service),
+		cmocka_unit_test(openmetrics_has_exemplars_and_an_end),
+		cmocka_unit_test(a_series_is_shown_before_it_counts),
 		cmocka_unit_test(label_values_over_the_ceiling_become_other),
 	};
 
