@@ -133,12 +133,11 @@ begin_span(const struct model *model, const char *asked, int64_t max_tokens,
 }
 
 static void
-end_span(struct span *span, enum err_code rc, const char *model,
-    const char *finish_reason, int64_t prompt_tokens, int64_t completion_tokens)
+end_span(struct span *span, enum err_code rc, const char *finish_reason,
+    int64_t prompt_tokens, int64_t completion_tokens)
 {
 	if (rc == OK)
-		span_add(span, attr_str(ATTR_AI_ANSWERED_BY, model),
-		    attr_str(ATTR_AI_FINISH, finish_reason),
+		span_add(span, attr_str(ATTR_AI_FINISH, finish_reason),
 		    attr_int(ATTR_AI_INPUT_TOKENS, prompt_tokens),
 		    attr_int(ATTR_AI_OUTPUT_TOKENS, completion_tokens));
 	span_end_call(span, rc);
@@ -167,8 +166,8 @@ model_answer(struct model *model, const struct model_request *request,
 	str_copy(reply.model, sizeof(reply.model), named(model, reply.model));
 	if (rc == OK)
 		fill_usage(request, &reply);
-	end_span(span, rc, reply.model, reply.finish_reason,
-	    reply.prompt_tokens, reply.completion_tokens);
+	end_span(span, rc, reply.finish_reason, reply.prompt_tokens,
+	    reply.completion_tokens);
 	if (request->passage_count > 0)
 		count_call(reply.model, rc, began, reply.prompt_tokens,
 		    reply.completion_tokens);
@@ -228,8 +227,7 @@ model_chat(struct model *model, const struct model_chat *chat,
 	if (rc == OK && completion.text.full)
 		rc = err_set(
 		    ERR_TOO_LARGE, "the answer is over %zu bytes", REPLY_MAX);
-	end_span(span, rc, named(model, completion.model),
-	    completion.finish_reason, completion.prompt_tokens,
+	end_span(span, rc, completion.finish_reason, completion.prompt_tokens,
 	    completion.completion_tokens);
 	count_call(named(model, completion.model), rc, began,
 	    completion.prompt_tokens, completion.completion_tokens);

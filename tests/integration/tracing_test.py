@@ -230,7 +230,7 @@ class Collector(Case):
         self.check_retried(None, 0.2)
 
     def test_400_and_other_refusals_are_dropped_at_once(self):
-        for status in (400, 401, 404, 413, 500, 301):
+        for status in (400, 413, 500, 301):
             receiver = self.receiver(lambda number, status=status: (status, {}, b"no"))
             xin = self.xin(OTEL_EXPORTER_ENDPOINT=receiver.url())
             wait("the error", lambda xin=xin: self.lines(xin, "tracing export failing"))
@@ -468,9 +468,9 @@ class Onward(Case):
             s for s in spans if s.name == "chat m" and s.trace_id == Context.ID])[0]
         self.assertEqual(CLIENT, chat.kind)
         attributes = chat.attributes
-        self.assertEqual(("chat", "openai", "m", "m-1", ["stop"], 11, 3), tuple(
+        self.assertEqual(("chat", "openai", "m", ["stop"], 11, 3), tuple(
             attributes[f"gen_ai.{name}"] for name in (
-                "operation.name", "provider.name", "request.model", "response.model",
+                "operation.name", "provider.name", "request.model",
                 "response.finish_reasons", "usage.input_tokens", "usage.output_tokens")))
         everything = b"".join(raw for _, _, _, raw in receiver.requests)
         for secret in (b"model-secret-7", b"jacket", b"30 days"):
