@@ -22,7 +22,7 @@ from xin_process import Xin  # noqa: E402
 
 CHILD_MIB = 512    # XIN_EXTRACT_HEAP_BYTES, which bounds address space
 SERVER_MIB = 700   # of growth, while several end at once
-SECONDS = 90
+SECONDS = 150
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
 
