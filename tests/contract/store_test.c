@@ -596,6 +596,7 @@ waiting_for_a_back_end_uses_up_no_attempt(void **state)
 	assert_int_equal(row.attempts, 1);
 	assert_int_equal(row.waiting_since, 0);
 	source_done(&row);
+	source_done(&s);
 }
 
 static void
