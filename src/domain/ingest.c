@@ -55,6 +55,8 @@ struct ingest {
 	/* The lists as the running step found them. */
 	const void *blocks_before, *chunks_before;
 	const void *resumed; /* the chunks of a checkpoint */
+	size_t kept;         /* the step before which it stands; 0 = none */
+	int64_t kept_put;    /* and its chunks in the index */
 };
 
 /* ---- the row's view of the steps ---- */
@@ -156,8 +158,15 @@ keep(struct ingest *in, size_t next)
 		checkpoint.indexed = in->job.put > in->job.resume_at
 					 ? in->job.put
 					 : in->job.resume_at;
-	checkpoint_save(
-	    in->product, &in->source, in->made_with, &checkpoint, &in->job);
+	/* While a back end is away a document fails often at one place. */
+	if (next == in->kept && checkpoint.indexed == in->kept_put &&
+	    !in->job.worth_keeping)
+		return;
+	if (!checkpoint_save(
+		in->product, &in->source, in->made_with, &checkpoint, &in->job))
+		return;
+	in->kept = next;
+	in->kept_put = checkpoint.indexed;
 }
 
 /* A step that is long and dear (a model makes vectors) is kept in between, so
@@ -215,10 +224,14 @@ keep_failed(struct ingest *in, enum err_code rc)
 static enum err_code
 begin_anew(struct ingest *in, bool outdated)
 {
-	if (in->source.attempts <= 1 && !outdated)
+	bool first = str_eq(in->source.steps, "[]");
+	enum err_code rc;
+
+	if (first && !outdated)
 		return OK;
-	return search_drop(in->product->search, in->source.brand_id,
+	rc = search_drop(in->product->search, in->source.brand_id,
 	    in->source.id, in->source.live_version);
+	return rc == OK ? OK : err_add(rc, "search index");
 }
 
 /* The number of the step to begin with. */
@@ -243,6 +256,8 @@ resume(struct ingest *in, size_t count, size_t *first_out)
 	json_decref(in->steps);
 	in->steps = checkpoint.steps;
 	in->resumed = in->job.chunks;
+	in->kept = checkpoint.next;
+	in->kept_put = checkpoint.indexed;
 	in->job.resume_at = checkpoint.indexed;
 	log_info("document.resumed", kv_str("source_id", in->source.id),
 	    kv_int("step", (int64_t)checkpoint.next + 1));
