@@ -5,7 +5,7 @@ against the same binary with both off, in paired runs. Two processes live side b
 side and take turns; the CPU of every thread comes from /proc, so the exporter's
 work counts too. The goal: under 5 % (upper 95 % bound of the mean of the pairs).
 
-    telemetry_bench.py [pairs [turns]]
+    telemetry_bench.py [pairs [turns [traces|log]]]     (one of the two alone)
 """
 import hashlib
 import hmac
@@ -19,6 +19,7 @@ import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
+from postgres_server import free_port  # noqa: E402
 from xin_process import Xin  # noqa: E402
 
 GOAL = 5.0
@@ -42,10 +43,23 @@ class Sink(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class OnPorts(Xin):
+    """Without a log nobody tells the ports: they are chosen here."""
+
+    def start(self, **settings):
+        self.ports = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+        return super().start(XIN_ORCHESTRATOR_LISTEN=self.ports[0],
+                             XIN_GATEWAY_LISTEN=self.ports[1], **settings)
+
+    def _read(self, process):
+        self.url, self.gateway_url = ("http://" + port for port in self.ports)
+        super()._read(process)
+
+
 class Side:
     def __init__(self, name, **settings):
         self.name = name
-        self.xin = Xin("serve").start(XIN_LOOPS="1", GATEWAY_WEBHOOK_SECRET="s",
+        self.xin = OnPorts("serve").start(XIN_LOOPS="1", GATEWAY_WEBHOOK_SECRET="s",
                                       XIN_MAX_BRAND_TURNS="1000", **settings)
         host = self.xin.gateway_url.removeprefix("http://")
         self.connection = http.client.HTTPConnection(host)
@@ -90,8 +104,12 @@ def main():
     limits = {"XIN_BRAND_TURNS_PER_MINUTE": "100000000", "XIN_USER_TURNS_PER_MINUTE": "100000000"}
     known = (HERE.parents[1] / "src/base/config.def").read_text()
     limits = {name: value for name, value in limits.items() if f'"{name}"' in known}
-    on = Side("on", OTEL_EXPORTER_ENDPOINT=url, **limits)
-    off = Side("off", XIN_LOG_LEVEL="error", **limits)
+    what = {"OTEL_EXPORTER_ENDPOINT": url, "XIN_LOG_LEVEL": "info"}
+    if len(sys.argv) > 3:
+        del what["XIN_LOG_LEVEL" if sys.argv[3] == "traces" else "OTEL_EXPORTER_ENDPOINT"]
+    quiet = {"XIN_LOG_LEVEL": "error"} | limits
+    on = Side("on", **(quiet | what))
+    off = Side("off", **quiet)
     try:
         on.run(WARM)
         off.run(WARM)
