@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/crypto.h"
+
 static atomic_bool faked;
 static _Atomic uint64_t fake_wall_us;
 static _Atomic uint64_t fake_mono_us;
@@ -98,4 +100,18 @@ bool
 clock_is_fake(void)
 {
 	return atomic_load_explicit(&faked, memory_order_relaxed);
+}
+
+uint64_t
+backoff_ms(unsigned failures, uint64_t first_ms, uint64_t last_ms)
+{
+	uint64_t most = first_ms;
+	uint32_t dice;
+
+	for (unsigned i = 1; i < failures && most < last_ms; i++)
+		most *= 2;
+	if (most > last_ms)
+		most = last_ms;
+	crypto_random(&dice, sizeof(dice));
+	return most / 2 + dice % (most / 2 + 1);
 }

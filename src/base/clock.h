@@ -29,4 +29,9 @@ void clock_fake_stop(void);
 /* The loops ask: a replaced clock does not wake a poll. */
 bool clock_is_fake(void);
 
+/* How long to wait after so many failures in a row (from 1): doubling from
+ * first_ms to last_ms, and of that a random part of the second half, so that
+ * replicas do not come back together. */
+uint64_t backoff_ms(unsigned failures, uint64_t first_ms, uint64_t last_ms);
+
 #endif

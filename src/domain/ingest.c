@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/config.h"
-#include "base/crypto.h"
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -34,7 +33,7 @@
 #define PROGRESS_PUT   512 /* chunks in the index that must not be put again */
 #define RETRY_FIRST_MS 1000
 #define RETRY_LAST_MS  60000
-#define AWAY_PACE      3 /* as the third attempt: 4 to 6 s */
+#define AWAY_PACE      4 /* as the fourth attempt: 4 to 8 s */
 
 struct ingest {
 	struct product *product;
@@ -434,13 +433,8 @@ ingest_close(struct ingest *in)
 static int64_t
 retry_time(int64_t attempt)
 {
-	int64_t wait = RETRY_FIRST_MS;
-	uint16_t noise;
-
-	while (attempt-- > 1 && wait < RETRY_LAST_MS)
-		wait *= 2;
-	crypto_random(&noise, sizeof(noise));
-	return (int64_t)clock_wall_ms() + wait + wait * noise / 65536 / 2;
+	return (int64_t)(clock_wall_ms() + backoff_ms((unsigned)attempt,
+					       RETRY_FIRST_MS, RETRY_LAST_MS));
 }
 
 /*

@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/config.h"
-#include "base/crypto.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -183,25 +182,13 @@ pace(struct provider *p, uint64_t deadline_ms)
 	return wait_ms > 0 ? fiber_sleep(wait_ms) : OK;
 }
 
-/* Full jitter: anything up to the back-off, so that callers spread. */
-static uint64_t
-back_off_ms(int attempt)
-{
-	uint64_t most = RETRY_FIRST_MS;
-	uint32_t noise;
-
-	while (attempt-- > 0 && most < RETRY_LAST_MS)
-		most *= 2;
-	crypto_random(&noise, sizeof(noise));
-	return 1 + (uint64_t)noise * most / UINT32_MAX;
-}
-
 /* Sleep before the next attempt; false when there will be none. */
 static bool
 may_retry(struct provider *p, const struct provider_call *call, int attempt,
     const struct outcome *outcome, uint64_t deadline_ms)
 {
-	uint64_t wait_ms = back_off_ms(attempt);
+	uint64_t wait_ms =
+	    backoff_ms((unsigned)attempt + 1, RETRY_FIRST_MS, RETRY_LAST_MS);
 
 	if (outcome->after_ms > 0)
 		model__bucket_hold(

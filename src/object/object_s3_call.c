@@ -19,7 +19,8 @@
 #include "object/object_s3.h"
 
 #define CONNECT_MS     5000
-#define PAUSE_MS       250
+#define PAUSE_MS       300
+#define PAUSE_LAST_MS  5000
 #define CALL_MS        60000
 #define BYTES_PER_MS   128 /* slower than that is no storage */
 #define OBJECT_MAX     ((uint64_t)4 << 30)
@@ -268,16 +269,13 @@ attempt(struct object__s3 *s3, const struct object__s3_call *call,
 static enum err_code
 pause_before(unsigned next)
 {
-	uint64_t ms = (uint64_t)PAUSE_MS << (next - 2);
 	struct error why;
-	uint16_t noise;
 	enum err_code rc;
 
 	err_save(&why);
 	log_warn("object.retried", kv_int("attempt", next),
 	    kv_str("error", why.message));
-	crypto_random(&noise, sizeof(noise));
-	rc = fiber_sleep(ms + ms * noise / 65536 / 2);
+	rc = fiber_sleep(backoff_ms(next - 1, PAUSE_MS, PAUSE_LAST_MS));
 	if (rc == OK)
 		err_restore(&why);
 	return rc;

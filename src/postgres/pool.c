@@ -15,7 +15,6 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "base/crypto.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -199,19 +198,13 @@ postgres__drop(struct postgres__conn *conn)
 static void
 is_down(struct postgres__pool *pool)
 {
-	uint64_t wait = BACK_OFF_MIN_MS;
-	uint32_t dice;
-
 	err_save(&pool->down);
 	if (pool->failures == 0)
 		log_warn("store.unreachable", kv_str("error", err_message()));
-	for (unsigned i = 0; i < pool->failures && wait < BACK_OFF_MAX_MS; i++)
-		wait *= 2;
-	if (wait > BACK_OFF_MAX_MS)
-		wait = BACK_OFF_MAX_MS;
-	crypto_random(&dice, sizeof(dice)); /* replicas do not come together */
-	pool->retry_at = clock_mono_ms() + wait / 2 + dice % (wait / 2 + 1);
 	pool->failures++;
+	pool->retry_at =
+	    clock_mono_ms() +
+	    backoff_ms(pool->failures, BACK_OFF_MIN_MS, BACK_OFF_MAX_MS);
 }
 
 /* The caller has a place, which is free again when this fails. */

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/crypto.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "redis/redis_internal.h"
@@ -184,21 +183,6 @@ redis__conn_begin(struct redis_conn *conn)
 
 /* ---- connecting ---- */
 
-/* Full jitter over the second half, so that replicas do not come at once. */
-static uint64_t
-pause_ms(unsigned failures)
-{
-	uint64_t most = PAUSE_MIN_MS;
-	uint32_t random;
-
-	for (unsigned i = 1; i < failures && most < PAUSE_MAX_MS; i++)
-		most *= 2;
-	if (most > PAUSE_MAX_MS)
-		most = PAUSE_MAX_MS;
-	crypto_random(&random, sizeof(random));
-	return most / 2 + random % (most / 2 + 1);
-}
-
 static void
 connect_run(void *arg)
 {
@@ -210,7 +194,9 @@ connect_run(void *arg)
 	if (rc != OK) {
 		drop(conn, err_message());
 		conn->failures++;
-		conn->retry_at_ms = clock_mono_ms() + pause_ms(conn->failures);
+		conn->retry_at_ms =
+		    clock_mono_ms() +
+		    backoff_ms(conn->failures, PAUSE_MIN_MS, PAUSE_MAX_MS);
 		return;
 	}
 	conn->state = CONN_READY;

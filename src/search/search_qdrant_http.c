@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/crypto.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -118,13 +117,8 @@ attempt(struct qdrant *qdrant, const struct http_call *call,
 static bool
 rest(unsigned tries, uint64_t asked_ms, uint64_t deadline_ms)
 {
-	uint64_t pause = (uint64_t)PAUSE_FIRST_MS << tries;
-	uint16_t noise;
+	uint64_t pause = backoff_ms(tries + 1, PAUSE_FIRST_MS, PAUSE_LAST_MS);
 
-	if (pause > PAUSE_LAST_MS)
-		pause = PAUSE_LAST_MS;
-	crypto_random(&noise, sizeof(noise));
-	pause += pause * noise / 65536 / 2;
 	if (pause < asked_ms)
 		pause = asked_ms;
 	if (pause >= deadline_left_ms(deadline_ms))

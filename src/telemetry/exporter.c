@@ -11,7 +11,6 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/crypto.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -191,21 +190,6 @@ post(const struct buf *body, uint64_t deadline_ms, uint64_t *after_ms_out)
 
 /* ---- one batch ---- */
 
-/* Anything from half the back-off up to it, so that replicas spread. */
-static uint64_t
-back_off_ms(unsigned attempt)
-{
-	uint64_t most = RETRY_FIRST_MS;
-	uint32_t noise;
-
-	while (attempt-- > 0 && most < RETRY_LAST_MS)
-		most *= 2;
-	if (most > RETRY_LAST_MS)
-		most = RETRY_LAST_MS;
-	crypto_random(&noise, sizeof(noise));
-	return most / 2 + (uint64_t)noise * (most / 2) / UINT32_MAX;
-}
-
 static uint64_t
 stop_deadline(void)
 {
@@ -232,7 +216,8 @@ post_until(const struct buf *body, uint64_t until_ms)
 
 		if (verdict == SENT)
 			return verdict;
-		wait_ms = back_off_ms(attempt);
+		wait_ms =
+		    backoff_ms(attempt + 1, RETRY_FIRST_MS, RETRY_LAST_MS);
 		if (after_ms > wait_ms)
 			wait_ms = after_ms;
 		if (after_ms > 0)
