@@ -633,6 +633,43 @@ a_key_always_has_the_same_owner(void **state)
 		assert_in_range(hits[i], 150, 350);
 }
 
+static struct {
+	atomic_int ran;
+	bool in_fiber;
+	struct loop *self;
+} aside;
+
+static void
+run_aside(void *arg)
+{
+	(void)arg;
+	aside.self = loop_self();
+	aside.in_fiber = fiber_self() != NULL;
+	fiber_sleep(5);
+	atomic_fetch_add(&aside.ran, 1);
+}
+
+static void
+a_loop_aside_runs_what_it_is_given_and_outlives_the_others(void **state)
+{
+	struct loop *loop;
+
+	(void)state;
+	assert_int_equal(loops_start(2), OK);
+	assert_int_equal(loop_aside_start("aside", &loop), OK);
+	assert_int_equal(loops_count(), 2);
+	assert_ptr_not_equal(loop_at(0), loop);
+	assert_ptr_not_equal(loop_at(1), loop);
+	assert_true(loop_spawn(loop, SERVICE_NONE, run_aside, NULL));
+	wait_for(&aside.ran, 1);
+	assert_ptr_equal(aside.self, loop);
+	assert_true(aside.in_fiber);
+	loops_stop(100);
+	assert_true(loop_spawn(loop, SERVICE_NONE, run_aside, NULL));
+	loop_aside_stop(loop, 1000); /* lets its fibers end */
+	assert_int_equal(aside.ran, 2);
+}
+
 int
 main(void)
 {
@@ -652,6 +689,8 @@ main(void)
 		cmocka_unit_test(a_stopping_loop_refuses_mail),
 		cmocka_unit_test(exits_run_on_their_loop),
 		cmocka_unit_test(a_key_always_has_the_same_owner),
+		cmocka_unit_test(
+		    a_loop_aside_runs_what_it_is_given_and_outlives_the_others),
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 		cmocka_unit_test(
 		    an_overflowing_fiber_is_named_before_the_process_ends),
