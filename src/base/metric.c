@@ -120,10 +120,8 @@ find(enum metric metric, enum service service, const char *labels, size_t len,
 }
 
 static struct series *
-lookup(enum metric metric, struct metric_labels labels)
+lookup(enum metric metric, enum service service, struct metric_labels labels)
 {
-	const struct task *task = task_self();
-	enum service service = task != NULL ? task->service : SERVICE_NONE;
 	char packed[METRIC_LABELS_MAX * 65];
 	size_t len = metric__pack(labels, packed);
 	struct series *series =
@@ -154,16 +152,37 @@ metric_count(enum metric metric, struct metric_labels labels, uint64_t n)
 	metric_move(metric, labels, (int64_t)n);
 }
 
-void
-metric_move(enum metric metric, struct metric_labels labels, int64_t by)
+static enum service
+own_service(void)
 {
-	struct series *series = lookup(metric, labels);
+	const struct task *task = task_self();
+
+	return task != NULL ? task->service : SERVICE_NONE;
+}
+
+static void
+move(enum metric metric, enum service service, struct metric_labels labels,
+    int64_t by)
+{
+	struct series *series = lookup(metric, service, labels);
 
 	if (series != NULL)
 		atomic_store_explicit(&series->value,
 		    atomic_load_explicit(&series->value, memory_order_relaxed) +
 			by,
 		    memory_order_relaxed);
+}
+
+void
+metric_move(enum metric metric, struct metric_labels labels, int64_t by)
+{
+	move(metric, own_service(), labels, by);
+}
+
+void
+metric_move_process(enum metric metric, struct metric_labels labels, int64_t by)
+{
+	move(metric, SERVICE_NONE, labels, by);
 }
 
 /* One writer, many readers: `seq` is odd while the fields change, and a reader
@@ -192,7 +211,7 @@ void
 metric_observe_us(enum metric metric, struct metric_labels labels, uint64_t us)
 {
 	const struct task *task = task_self();
-	struct series *series = lookup(metric, labels);
+	struct series *series = lookup(metric, own_service(), labels);
 	size_t i = 0;
 
 	if (series == NULL || series->histogram == NULL)

@@ -52,6 +52,9 @@ void metric_show(
     enum metric metric, enum service service, struct metric_labels labels);
 /* A gauge moves by differences, so that shards add up. */
 void metric_move(enum metric metric, struct metric_labels labels, int64_t by);
+/* The same for what belongs to the process, whoever runs. */
+void metric_move_process(
+    enum metric metric, struct metric_labels labels, int64_t by);
 /* Gauges whose value is read at exposition time. `read` runs on any thread. */
 typedef double (*metric_read_fn)(void *arg);
 void metric_gauge_read(enum metric metric, enum service service,

@@ -16,7 +16,6 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/metric.h"
 #include "base/str.h"
 #include "base/task.h"
 #include "binding/binding.h"
@@ -24,11 +23,13 @@
 #include "domain/knowledge_watch.h"
 #include "domain/scripts.h"
 #include "domain/service_api.h"
+#include "domain/vitals.h"
 #include "domain/trace_content.h"
 #include "fiber/loop.h"
 #include "gateway/gateway.h"
 #include "main/back_ends.h"
 #include "main/command.h"
+#include "main/figures.h"
 #include "net/url.h"
 #include "orchestrator/orchestrator.h"
 #include "script/script.h"
@@ -91,50 +92,6 @@ raise_files(void)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-}
-
-static double
-read_rss(void *arg)
-{
-	FILE *file = fopen("/proc/self/statm", "re");
-	long pages = 0, size;
-
-	(void)arg;
-	if (file == NULL)
-		return 0;
-	if (fscanf(file, "%ld %ld", &size, &pages) != 2)
-		pages = 0;
-	fclose(file);
-	return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
-static double
-read_cpu(void *arg)
-{
-	struct rusage used;
-
-	(void)arg;
-	getrusage(RUSAGE_SELF, &used);
-	return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-	       (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-}
-
-static double
-read_one(void *arg)
-{
-	(void)arg;
-	return 1;
-}
-
-static void
-show_process(void)
-{
-	metric_gauge_read(
-	    METRIC_RSS, SERVICE_NONE, METRIC_NO_LABELS, read_rss, NULL);
-	metric_gauge_read(
-	    METRIC_CPU, SERVICE_NONE, METRIC_NO_LABELS, read_cpu, NULL);
-	metric_gauge_read(
-	    METRIC_BUILD, SERVICE_NONE, LABELS(XIN_VERSION), read_one, NULL);
 }
 
 /* The webhooks' secret must be one of ours where others can connect. */
@@ -240,7 +197,7 @@ start_common(void)
 	TRY(open_pattern_cache());
 	TRY(loops_start((unsigned)config_int(CFG_LOOPS)));
 	house.loops = true;
-	show_process();
+	figures_show();
 	script_setup(binding_open);
 	return OK;
 }
@@ -285,6 +242,7 @@ start_serve(void)
 	    orchestrator_before, &house.gateway));
 	TRY(open_gateway_exporter(&house.product));
 	TRY(open_worker());
+	TRY(vitals_start(&house.product, SERVICE_COUNT));
 	say_ready();
 	return OK;
 }
@@ -303,7 +261,8 @@ start_gateway(void)
 	TRY(telemetry_init_tracing(SERVICE_GATEWAY));
 	TRY(start_scripts(NULL));
 	TRY(gateway_open(NULL, listen, NULL, NULL, &house.gateway));
-	return open_gateway_exporter(NULL);
+	TRY(open_gateway_exporter(NULL));
+	return vitals_start(NULL, SERVICE_GATEWAY);
 }
 
 static enum err_code
@@ -321,6 +280,7 @@ start_orchestrator(void)
 	TRY(loop_call(loop_at(0), decide_on_loop, &listens));
 	TRY(start_scripts(&house.product));
 	TRY(open_orchestrator(listens.orchestrator));
+	TRY(vitals_start(&house.product, SERVICE_ORCHESTRATOR));
 	say_ready();
 	return OK;
 }
@@ -334,7 +294,8 @@ start_worker(void)
 	TRY(back_ends_open(&house.product));
 	TRY(telemetry_init_tracing(SERVICE_WORKER));
 	TRY(start_scripts(&house.product));
-	return open_worker();
+	TRY(open_worker());
+	return vitals_start(&house.product, SERVICE_WORKER);
 }
 
 /* ---- stop ---- */
@@ -371,6 +332,7 @@ stop(void)
 		worker_stop(deadline_left_ms(until));
 	close_server(house.gateway_exporter, 0);
 	close_server(house.worker_exporter, 0);
+	vitals_stop();
 	if (house.scripts) {
 		scripts_stop();
 		script_teardown();

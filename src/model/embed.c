@@ -28,6 +28,7 @@
 #define PROBE_MS    10000
 
 struct embedder {
+	atomic_bool down; /* the last call failed */
 	struct provider *provider;
 	struct embed_cache *cache;
 	char *model;
@@ -134,6 +135,7 @@ call(struct embedder *e, const char *const *texts, const size_t *lens,
 		span_add(
 		    span, attr_int(ATTR_AI_DIMENSIONS, (int64_t)*dimensions));
 	span_end_call(span, rc);
+	atomic_store(&e->down, rc != OK);
 	metric_count(METRIC_EMBEDDINGS, LABELS(rc == OK ? "made" : "failed"),
 	    batch->count);
 	metric_observe_us(
@@ -232,6 +234,12 @@ size_t
 embed_dimensions(const struct embedder *e)
 {
 	return e->dimensions;
+}
+
+bool
+embed_is_up(const struct embedder *embedder)
+{
+	return !atomic_load(&embedder->down);
 }
 
 const char *

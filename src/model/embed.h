@@ -2,6 +2,7 @@
 #ifndef XIN_MODEL_EMBED_H
 #define XIN_MODEL_EMBED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/error.h"
@@ -22,6 +23,8 @@ struct embedder;
 enum err_code embed_open(const char *url, struct embedder **embedder_out);
 void embed_close(struct embedder *embedder);
 size_t embed_dimensions(const struct embedder *embedder);
+/* Whether the last call came through; true before the first. */
+bool embed_is_up(const struct embedder *embedder);
 /* The model's name. */
 const char *embed_name(const struct embedder *embedder);
 

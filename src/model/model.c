@@ -69,6 +69,23 @@ words(const char *text, size_t len)
 	return count;
 }
 
+/* What the last call says of the model; a bad question says nothing. */
+static void
+learn(struct model *model, enum err_code rc)
+{
+	if (rc == OK)
+		atomic_store(&model->down, false);
+	else if (rc == ERR_UPSTREAM || rc == ERR_UNAVAILABLE ||
+		 rc == ERR_OVERLOADED || rc == ERR_DEADLINE || rc == ERR_CONFIG)
+		atomic_store(&model->down, true);
+}
+
+bool
+model_is_up(const struct model *model)
+{
+	return !atomic_load(&model->down);
+}
+
 static void
 count_call(const char *model, enum err_code rc, uint64_t began_us,
     int64_t prompt_tokens, int64_t completion_tokens)
@@ -168,6 +185,7 @@ model_answer(struct model *model, const struct model_request *request,
 		fill_usage(request, &reply);
 	end_span(span, rc, reply.finish_reason, reply.prompt_tokens,
 	    reply.completion_tokens);
+	learn(model, rc);
 	if (request->passage_count > 0)
 		count_call(reply.model, rc, began, reply.prompt_tokens,
 		    reply.completion_tokens);
@@ -229,6 +247,7 @@ model_chat(struct model *model, const struct model_chat *chat,
 		    ERR_TOO_LARGE, "the answer is over %zu bytes", REPLY_MAX);
 	end_span(span, rc, completion.finish_reason, completion.prompt_tokens,
 	    completion.completion_tokens);
+	learn(model, rc);
 	count_call(named(model, completion.model), rc, began,
 	    completion.prompt_tokens, completion.completion_tokens);
 	if (rc != OK) {

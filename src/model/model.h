@@ -26,6 +26,10 @@ void model_close(struct model *model);
 const char *model_name(const struct model *model);
 /* Whether a request needs its terms; counting them costs a search. */
 bool model_needs_terms(const struct model *model);
+/* Whether the last call came through, as far as the model is to blame; true
+ * before the first. Asking a model costs money, so nobody asks for this alone.
+ */
+bool model_is_up(const struct model *model);
 struct checkup;
 /* A service is asked for one word. WAITS. */
 enum err_code model_checkup(struct model *model, struct checkup *checkup);

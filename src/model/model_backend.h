@@ -2,6 +2,7 @@
 #ifndef XIN_MODEL_MODEL_BACKEND_H
 #define XIN_MODEL_MODEL_BACKEND_H
 
+#include <stdatomic.h>
 #include "model/model.h"
 
 /* For those who implement a back end; the front (model.c) has checked the
@@ -22,6 +23,7 @@ struct model_ops {
 
 struct model {
 	const struct model_ops *ops;
+	atomic_bool down; /* the last call found it away */
 };
 
 enum err_code model_extractive_open(struct model **model_out);

@@ -142,11 +142,11 @@ switch_all(struct script_generation *gen)
 	pthread_mutex_unlock(&lock);
 	if (gen != NULL) {
 		atomic_store(&gen->since_ms, clock_wall_ms());
-		metric_move(METRIC_SCRIPT_GENERATION,
+		metric_move_process(METRIC_SCRIPT_GENERATION,
 		    LABELS(script_generation_id(gen)), 1);
 	}
 	if (old != NULL)
-		metric_move(METRIC_SCRIPT_GENERATION,
+		metric_move_process(METRIC_SCRIPT_GENERATION,
 		    LABELS(script_generation_id(old)), -1);
 	script_generation_unref(old);
 }

@@ -76,6 +76,7 @@ struct script_state {
 	bool retired; /* takes no new sessions, closed with the last one */
 	struct script_run *run;
 	size_t used;
+	size_t shown; /* of it in xin_script_heap_bytes */
 	size_t ceiling;
 	size_t limit;  /* of `used`, while a run goes on; else the ceiling */
 	size_t denied; /* the last refused growth: a second refusal is final */

@@ -10,6 +10,7 @@
 
 #include "base/config.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/str.h"
 #include "fiber/fiber.h"
 #include "fiber/loop.h"
@@ -65,10 +66,20 @@ close_big(void *arg)
 	pool_run(close_lua, arg);
 }
 
+/* What the brand's states hold, without counting at each allocation. */
+static void
+show_heap(struct script_state *state, size_t bytes)
+{
+	metric_move_process(METRIC_SCRIPT_HEAP, LABELS(state->brand),
+	    (int64_t)bytes - (int64_t)state->shown);
+	state->shown = bytes;
+}
+
 /* Taken out of the list already. */
 static void
 state_free(struct script_state *state)
 {
+	show_heap(state, 0);
 	state->run = NULL;
 	if (state->used > STATE_BIG && loop_self() != NULL)
 		fiber_start_service(SERVICE_NONE, close_big, state);
@@ -212,6 +223,7 @@ script__state_get(struct script_generation *gen, const char *brand,
 void
 script__state_put(struct script_state *state)
 {
+	show_heap(state, state->used);
 	/* A heap that stays half full is begun anew. */
 	if (state->used > state->ceiling / 2)
 		state->retired = true;

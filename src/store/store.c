@@ -197,6 +197,32 @@ store_sweep(struct store *store)
 	return STORE_CALL(store, "sweep", store->backend->sweep(store));
 }
 
+void
+store__add_figure(struct store_figures *figures, const char *status,
+    int64_t count, int64_t oldest)
+{
+	enum source_status of;
+
+	if (!source_status_parse(status, &of))
+		return;
+	figures->sources[of] = count;
+	if ((of == SOURCE_PENDING || of == SOURCE_PROCESSING) &&
+	    (figures->still_since == 0 || oldest < figures->still_since))
+		figures->still_since = oldest;
+}
+
+enum err_code
+store_figures(struct store *store, struct store_figures *figures_out)
+{
+	struct store_figures figures = { 0 };
+	enum err_code rc = STORE_CALL(
+	    store, "figures", store->backend->figures(store, &figures));
+
+	if (rc == OK)
+		*figures_out = figures;
+	return rc;
+}
+
 /* ---- keys, audit, scripts ---- */
 
 void

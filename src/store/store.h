@@ -246,6 +246,16 @@ enum err_code store_scripts_save(
 enum err_code store_scripts_load(struct store *store, char **packed_out,
     size_t *len_out); /* ERR_NOT_FOUND */
 
+/* ---- figures, for metrics ---- */
+struct store_figures {
+	int64_t sources[SOURCE_CANCELLED + 1]; /* by status */
+	/* updated_at of the pending or processing one that has stood still
+	 * longest; 0 = none is unfinished. */
+	int64_t still_since;
+};
+enum err_code store_figures(
+    struct store *store, struct store_figures *figures_out);
+
 /* ---- housekeeping: expired dedup entries; bounded work, called regularly */
 enum err_code store_sweep(struct store *store);
 

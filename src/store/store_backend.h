@@ -126,6 +126,8 @@ struct store_backend {
 	enum err_code (*ping)(struct store *store);
 	enum err_code (*checkup)(struct store *store, struct checkup *checkup);
 	enum err_code (*sweep)(struct store *store);
+	enum err_code (*figures)(
+	    struct store *store, struct store_figures *figures_out);
 	const struct store_source_ops *sources;
 	const struct store_lease_ops *leases;
 	const struct store_talk_ops *talk;
@@ -155,6 +157,9 @@ extern const struct store_backend store_postgres_backend;
 #define STORE_SWEEP_MAX 1000
 
 /* ---- inside the folder ---- */
+/* Sources of one status: how many, and the oldest updated_at among them. */
+void store__add_figure(struct store_figures *figures, const char *status,
+    int64_t count, int64_t oldest);
 struct span *store__span(const struct store *store, const char *name);
 enum err_code store__enter(struct store *store, const char *name);
 void store__leave(struct store *store, const char *name, uint64_t started_us,

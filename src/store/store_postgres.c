@@ -122,6 +122,28 @@ sweep_store(struct store *store)
 	return store_postgres__do(store, &batch);
 }
 
+static enum err_code
+read_figures(struct store *store, struct store_figures *figures)
+{
+	struct postgres_batch batch = { 0 };
+	enum err_code rc;
+
+	postgres_add(&batch,
+	    "SELECT status, count(*),"
+	    " (extract(epoch FROM min(updated_at)) * 1000)::bigint"
+	    " FROM knowledge_sources GROUP BY status",
+	    "");
+	rc = postgres_run(store_postgres__link(store), &batch);
+	for (int i = 0; rc == OK && i < postgres_rows(&batch, 0); i++) {
+		struct postgres_row row = postgres_row(&batch, 0, i);
+
+		store__add_figure(figures, postgres_str(row, 0),
+		    postgres_int(row, 1), postgres_int(row, 2));
+	}
+	postgres_clear(&batch);
+	return rc;
+}
+
 const struct store_backend store_postgres_backend = {
 	.scheme = "postgres", /* postgres: and postgresql:, as libpq */
 	.open = open_store,
@@ -129,6 +151,7 @@ const struct store_backend store_postgres_backend = {
 	.ping = ping_store,
 	.checkup = checkup_store,
 	.sweep = sweep_store,
+	.figures = read_figures,
 	.sources = &store_postgres__sources,
 	.leases = &store_postgres__leases,
 	.talk = &store_postgres__talk,

@@ -79,6 +79,31 @@ sweep_store(struct store *store)
 	return sqlite_write(store_sqlite__db(store), sweep, NULL);
 }
 
+static enum err_code
+figures(sqlite3 *db, void *arg)
+{
+	sqlite3_stmt *s;
+	bool row;
+
+	TRY(sqlite_query(db, &s,
+	    "SELECT status, count(*), min(updated_at)"
+	    " FROM knowledge_sources GROUP BY status",
+	    ""));
+	for (;;) {
+		TRY(sqlite_step(db, s, &row));
+		if (!row)
+			return OK;
+		store__add_figure(arg, (const char *)sqlite3_column_text(s, 0),
+		    sqlite3_column_int64(s, 1), sqlite3_column_int64(s, 2));
+	}
+}
+
+static enum err_code
+read_figures(struct store *store, struct store_figures *figures_out)
+{
+	return sqlite_read(store_sqlite__db(store), figures, figures_out);
+}
+
 const struct store_backend store_sqlite_backend = {
 	.scheme = "sqlite:",
 	.open = open_store,
@@ -86,6 +111,7 @@ const struct store_backend store_sqlite_backend = {
 	.ping = ping_store,
 	.checkup = checkup_store,
 	.sweep = sweep_store,
+	.figures = read_figures,
 	.sources = &store_sqlite__sources,
 	.leases = &store_sqlite__leases,
 	.talk = &store_sqlite__talk,
