@@ -7,6 +7,7 @@ work counts too. The goal: under 5 % (upper 95 % bound of the mean of the pairs)
 
     telemetry_bench.py [pairs [turns [traces|log]]]     (one of the two alone)
 """
+import atexit
 import hashlib
 import hmac
 import http.client
@@ -59,8 +60,10 @@ class OnPorts(Xin):
 class Side:
     def __init__(self, name, **settings):
         self.name = name
-        self.xin = OnPorts("serve").start(XIN_LOOPS="1", GATEWAY_WEBHOOK_SECRET="s",
-                                      XIN_MAX_BRAND_TURNS="1000", **settings)
+        self.xin = OnPorts("serve")
+        atexit.register(self.xin.kill)  # also when a start fails
+        self.xin.start(XIN_LOOPS="1", GATEWAY_WEBHOOK_SECRET="s",
+                       XIN_MAX_BRAND_TURNS="1000", **settings)
         host = self.xin.gateway_url.removeprefix("http://")
         self.connection = http.client.HTTPConnection(host)
         self.number = 0
