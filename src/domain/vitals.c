@@ -250,6 +250,7 @@ static const struct {
 	{ SERVICE_ORCHESTRATOR, METRIC_RATE_OPEN, { { NULL } } },
 	{ SERVICE_ORCHESTRATOR, METRIC_RATE_LIMITED, { { "turns" } } },
 	{ SERVICE_ORCHESTRATOR, METRIC_SEARCHES, { { "default", "ok" } } },
+	{ SERVICE_ORCHESTRATOR, METRIC_SCRIPT_PREEMPTED, { { "default" } } },
 	{ SERVICE_GATEWAY, METRIC_DUPLICATES, { { "webchat" } } },
 	{ SERVICE_WORKER, METRIC_INGESTED, { { "default", "ready" } } },
 	{ SERVICE_WORKER, METRIC_INGESTED, { { "default", "failed" } } },

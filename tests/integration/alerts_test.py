@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A real Prometheus with our scrape file, rules and alerts watches the three
+processes: exemplars arrive, and when the worker, Redis and PostgreSQL (with
+--full) are killed their alerts fire, and fall silent after the return. Only the
+waiting times are shortened. Exit status 77: something cannot be had here."""
+import json
+import pathlib
+import re
+import shutil
+import sys
+import time
+import unittest
+import urllib.parse
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+from cluster import OPENER, ROOT, Child, Cluster, Missing, free_port  # noqa: E402
+import promql  # noqa: E402
+from promtool import scrape  # noqa: E402
+
+FULL = "--full" in sys.argv
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+RULES = ROOT / "deploy" / "prometheus"
+
+
+def wait(what, seconds, check):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        value = check()
+        if value:
+            return value
+        time.sleep(0.3)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+class Prometheus:
+    def __init__(self, folder, targets):
+        text = (RULES / "prometheus.yml").read_text()
+        for service, port in targets.items():
+            text, count = re.subn(rf'(job_name: {service}\n.*\n.*\n +- targets: )\[.*\]',
+                                  rf'\1["127.0.0.1:{port}"]', text)
+            assert count == 1, service
+        text = text.replace("15s", "1s")
+        (folder / "prometheus.yml").write_text(text)
+        for name in ("rules.yml", "alerts.yml"):
+            text = (RULES / name).read_text()
+            text = re.sub(r"for: \w+", "for: 2s", text)
+            (folder / name).write_text(text)
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}/api/v1/"
+        self.child = Child("prometheus", [
+            shutil.which("prometheus"), f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address=127.0.0.1:{port}",
+            "--enable-feature=exemplar-storage"], port, folder)
+
+    def get(self, path, **words):
+        with OPENER.open(self.url + path + "?" + urllib.parse.urlencode(words), timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def query(self, expr):
+        return self.get("query", query=expr)["result"]
+
+    def firing(self, name, /, **labels):
+        return [a for a in self.get("alerts")["alerts"]
+                if a["state"] == "firing" and a["labels"]["alertname"] == name
+                and labels.items() <= a["labels"].items()]
+
+
+class Alerts(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(XIN_VITALS_MS="500")
+        cls.addClassCleanup(cls.cluster.close)
+        ports = {"xin-channel-gateway": free_port(), "xin-ingestion-worker": free_port()}
+        cls.orchestrator = cls.cluster.role("orchestrator")
+        cls.worker = cls.cluster.role(
+            "worker", INGEST_METRICS_PORT=str(ports["xin-ingestion-worker"]))
+        cls.gateway = cls.cluster.role(
+            "gateway", XIN_ORCHESTRATOR_URL=cls.orchestrator.url,
+            GATEWAY_METRICS_PORT=str(ports["xin-channel-gateway"]))
+        ports["xin-orchestrator"] = cls.orchestrator.url.rsplit(":", 1)[1]
+        cls.prometheus = Prometheus(cls.cluster.folder, ports)
+        cls.addClassCleanup(cls.prometheus.child.kill)
+
+    def fires_and_falls_silent(self, kill, back, name, /, **labels):
+        self.assertEqual([], self.prometheus.firing(name, **labels))
+        kill()
+        alerts = wait(f"{name} {labels}", 60, lambda: self.prometheus.firing(name, **labels))
+        self.assertIn("/docs/alerts/" + name, alerts[0]["annotations"]["runbook_url"])
+        self.assertIn("service", alerts[0]["labels"])
+        back()
+        wait(f"{name} to fall silent", 90, lambda: not self.prometheus.firing(name, **labels))
+
+    def test_1_all_are_scraped_under_load_with_exemplars_34(self):
+        up = wait("three targets", 30, lambda: len(self.prometheus.query("up == 1")) == 3)
+        self.assertTrue(up)
+        self.orchestrator.ready("default", "returns.md", "# Returns\n\nWithin 30 days.\n")
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            status, said = self.orchestrator.ask(
+                "POST", "/v1/brands/default/turns", {"message": "returns?", "user": {"id": "u"}},
+                {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
+            self.assertEqual(200, status, said)
+        now = time.time()
+        found = wait("exemplars", 20, lambda: self.prometheus.get(
+            "query_exemplars", query="http_request_latency_seconds_bucket",
+            start=now - 60, end=time.time()))
+        self.assertIn(TRACE, json.dumps(found))
+        self.assertEqual(3, len(self.prometheus.query("up == 1")))
+
+    def test_2_the_error_spike_query_works_103(self):
+        self.assertTrue(self.prometheus.query('http_requests_total{status_code="5xx"}'))
+
+    def test_3_what_only_a_cluster_shows_is_shown(self):
+        seen = {}
+        for role in (self.orchestrator, self.worker):
+            for name, labels in promql.exposed(scrape(role.url)[0]).items():
+                seen.setdefault(name, set()).update(labels)
+        table = promql.table()
+        for name in ("xin_store_connections", "xin_store_round_trips_total",
+                     "xin_vector_calls_total", "xin_storage_calls_total"):
+            self.assertEqual(table[name], seen.get(name), name)
+
+    def test_4_a_killed_worker_is_told_33(self):
+        self.fires_and_falls_silent(self.worker.kill, self.worker.start, "XinTargetDown",
+                                    service="xin-ingestion-worker")
+
+    def test_5_a_killed_redis_is_told(self):
+        self.fires_and_falls_silent(self.cluster.redis.kill, self.cluster.redis.start,
+                                    "XinDependencyDown", name="queue")
+
+    @unittest.skipUnless(FULL, "the long part: --full")
+    def test_6_a_killed_postgresql_is_told(self):
+        self.fires_and_falls_silent(self.cluster.postgres.kill, self.cluster.postgres.start,
+                                    "XinDependencyDown", name="store")
+
+    @unittest.skipUnless(FULL, "the long part: --full")
+    def test_7_a_storage_that_is_away_is_told(self):
+        self.fires_and_falls_silent(self.cluster.s3.kill, self.cluster.s3.start,
+                                    "XinDependencyDown", name="objects")
+
+    @unittest.skipUnless(FULL, "the long part: --full")
+    def test_8_at_the_end_nothing_but_errors_of_the_outages_burns(self):
+        wait("silence", 60, lambda: not self.prometheus.firing("XinDependencyDown"))
+        self.assertFalse(self.prometheus.firing("XinTargetDown"))
+        self.assertFalse(self.prometheus.firing("XinTargetAbsent"))
+
+
+if __name__ == "__main__":
+    try:
+        if not shutil.which("prometheus"):
+            raise Missing("no Prometheus here: install the package prometheus")
+        Cluster().close()
+    except Missing as missing:
+        print(f"alerts_test: skipped: {missing}")
+        sys.exit(77)
+    unittest.main(verbosity=2, argv=[a for a in sys.argv if a != "--full"], warnings="ignore")
