@@ -53,6 +53,14 @@ class Prometheus:
             shutil.which("prometheus"), f"--config.file={folder}/prometheus.yml",
             f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address=127.0.0.1:{port}",
             "--enable-feature=exemplar-storage"], port, folder)
+        wait("Prometheus", 60, self._ready)
+
+    def _ready(self):
+        try:
+            with OPENER.open(self.url.replace("api/v1/", "-/ready"), timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
 
     def get(self, path, **words):
         with OPENER.open(self.url + path + "?" + urllib.parse.urlencode(words), timeout=10) as answer:
