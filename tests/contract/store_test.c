@@ -402,6 +402,30 @@ a_job_for_an_older_version_claims_nothing(void **state)
 }
 
 static void
+figures_count_by_status_and_know_the_longest_standstill(void **state)
+{
+	struct store *store = store_of(state);
+	struct store_figures figures;
+	struct source a, b;
+
+	assert_int_equal(store_figures(store, &figures), OK);
+	assert_int_equal(figures.sources[SOURCE_PENDING], 0);
+	assert_int_equal(figures.still_since, 0);
+	a = added(store, "acme", "Manual");
+	clock_fake_advance(5000);
+	b = added(store, "other", "Prices");
+	assert_int_equal(claim(store, &b, 1, "w1"), OK);
+	assert_int_equal(store_figures(store, &figures), OK);
+	assert_int_equal(figures.sources[SOURCE_PENDING], 1);
+	assert_int_equal(figures.sources[SOURCE_PROCESSING], 1);
+	assert_int_equal(figures.sources[SOURCE_READY], 0);
+	assert_int_equal(figures.still_since, a.updated_at);
+	assert_true(b.updated_at > a.updated_at);
+	source_done(&a);
+	source_done(&b);
+}
+
+static void
 a_worker_that_lost_its_lease_changes_nothing(void **state)
 {
 	struct store *store = store_of(state);
@@ -1288,6 +1312,7 @@ main(void)
 		T(of_many_workers_one_wins),
 		T(of_many_copies_of_a_message_one_runs),
 		T(a_job_for_an_older_version_claims_nothing),
+		T(figures_count_by_status_and_know_the_longest_standstill),
 		T(a_worker_that_lost_its_lease_changes_nothing),
 		T(a_renewed_lease_keeps_others_out),
 		T(ready_switches_the_live_version),

@@ -130,6 +130,9 @@ class Alerts(unittest.TestCase):
                      "xin_vector_calls_total", "xin_storage_calls_total"):
             self.assertEqual(table[name], seen.get(name), name)
 
+    def test_3b_the_gateway_alone_watches_its_orchestrator(self):
+        self.assertIn('xin_dependency_up{name="orchestrator"} 1\n', scrape(self.gateway.url)[0])
+
     def test_4_a_killed_worker_is_told_33(self):
         self.fires_and_falls_silent(self.worker.kill, self.worker.start, "XinTargetDown",
                                     service="xin-ingestion-worker")
