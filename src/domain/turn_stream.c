@@ -72,7 +72,7 @@ expire(void)
 		struct turn_stream *stream = *at;
 
 		if (stream->ended_ms == 0 ||
-		    (now - stream->ended_ms < ENDED_MS && ended < ENDED_MAX)) {
+		    (now < stream->ended_ms + ENDED_MS && ended < ENDED_MAX)) {
 			ended += stream->ended_ms != 0;
 			at = &stream->next;
 			continue;
@@ -175,7 +175,7 @@ turn_stream_end(
 	pthread_mutex_lock(&lock);
 	if (data != NULL)
 		append(stream, name, data);
-	stream->ended_ms = clock_mono_ms() | 1;
+	stream->ended_ms = clock_mono_ms() + 1; /* never 0 */
 	waiters_wake_all(stream->waiters);
 	pthread_mutex_unlock(&lock);
 }
