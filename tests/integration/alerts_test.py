@@ -95,7 +95,7 @@ class Alerts(unittest.TestCase):
         self.assertEqual([], self.prometheus.firing(name, **labels))
         kill()
         alerts = wait(f"{name} {labels}", 60, lambda: self.prometheus.firing(name, **labels))
-        self.assertIn("/docs/alerts/" + name, alerts[0]["annotations"]["runbook_url"])
+        self.assertIn("docs/alerts/" + name, alerts[0]["annotations"]["runbook_url"])
         self.assertIn("service", alerts[0]["labels"])
         back()
         wait(f"{name} to fall silent", 90, lambda: not self.prometheus.firing(name, **labels))

@@ -37,7 +37,7 @@ class Rules(unittest.TestCase):
         for name, block in zip(NAMES, re.split(r"- alert: ", TEXT)[1:]):
             for key in ("severity:", "summary:", "description:", "runbook_url:"):
                 self.assertIn(key, block, name)
-            self.assertIn(f"/docs/alerts/{name}.md", block)
+            self.assertIn(f"docs/alerts/{name}.md", block)
             page = (ROOT / "docs" / "alerts" / f"{name}.md").read_text()
             for part in ("## Meaning", "## Impact", "## Diagnosis", "## Mitigation"):
                 self.assertIn(part, page, name)
