@@ -17,9 +17,10 @@
 #include "base/metric.h"
 #include "base/task.h"
 
-static int log_fd = STDOUT_FILENO;
-static enum log_level log_least = LOG_LEVEL_INFO;
-static bool log_pretty;
+/* Set at start; the watchdog and other threads of C may write already. */
+static _Atomic int log_fd = STDOUT_FILENO;
+static _Atomic int log_least = LOG_LEVEL_INFO;
+static _Atomic bool log_pretty;
 static void (*_Atomic tap_fn)(const struct log_line *line);
 
 static const char *const level_names[] = { "debug", "info", "warning",
@@ -29,7 +30,7 @@ void
 log_setup(int fd, enum log_level level, bool pretty)
 {
 	log_fd = fd;
-	log_least = level;
+	log_least = (int)level;
 	log_pretty = pretty;
 }
 
@@ -51,7 +52,7 @@ log_level_parse(const char *name, enum log_level *level_out)
 bool
 log_enabled(enum log_level level)
 {
-	return level >= log_least ||
+	return (int)level >= log_least ||
 	       (level >= LOG_LEVEL_INFO &&
 		   atomic_load_explicit(&tap_fn, memory_order_relaxed) != NULL);
 }
@@ -176,11 +177,11 @@ log_write(enum log_level level, const char *event, const struct log_kv *pairs)
 	if (tap != NULL)
 		tap(&(struct log_line){
 		    event, task_self(), line.data, line.len });
-	if (log_pretty && level >= log_least) {
+	if (log_pretty && (int)level >= log_least) {
 		buf_clear(&line);
 		format_pretty(&line, level, event, pairs);
 	}
-	if (level >= log_least)
+	if ((int)level >= log_least)
 		write_all(log_fd, line.data, line.len);
 	buf_done(&line);
 	metric_count(METRIC_LOG_LINES, LABELS(level_names[level]), 1);
