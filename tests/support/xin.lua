@@ -143,7 +143,8 @@ end
 function Xin:start(settings)
   self:spawn(settings)
   M.wait("xin serve to be ready", 20, function()
-    if not self:find_ports() then
+    -- The last line of a start: every port is open then.
+    if not self:events("console.ready")[1] or not self:find_ports() then
       return false
     end
     local answer = self:ask("GET", "/health")
