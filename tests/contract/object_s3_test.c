@@ -369,12 +369,13 @@ objects_around_the_size_of_a_part_come_back_whole(void **state)
 static void
 a_full_spool_is_said_and_freed_again(void **state)
 {
-	char *piece = mem_zero(700000);
+	char *piece;
 	struct object_store *objects;
 	struct object_writer *one, *two;
 
 	(void)state;
 	need_server();
+	piece = mem_zero(700000);
 	config_override(CFG_SPOOL_BYTES, "1048576");
 	objects = open_store();
 	assert_int_equal(object_put_begin(objects, &one), OK);

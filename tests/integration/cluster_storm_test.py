@@ -87,7 +87,8 @@ class Storm:
     def redis_again(self, keep):
         self.cluster.redis.kill()
         if not keep:
-            shutil.rmtree(self.cluster.folder / "appendonlydir")
+            # Not there when it was killed before it had made it.
+            shutil.rmtree(self.cluster.folder / "appendonlydir", ignore_errors=True)
         self.pause()
         self.cluster.redis.start()
         return "redis restarted" + ("" if keep else " without its memory")
