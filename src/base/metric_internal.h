@@ -46,7 +46,7 @@ struct series {
 struct shard {
 	struct shard *next;
 	_Atomic(struct series *) slots[SLOTS];
-	unsigned per_metric[METRIC_COUNT];
+	_Atomic unsigned per_metric[METRIC_COUNT]; /* the owner writes */
 };
 
 struct reader {
