@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 
 static EVP_MD *sha256;
 static EVP_MAC *hmac;
@@ -182,18 +183,6 @@ crypto_hex(const void *data, size_t len, char *out)
 	out[2 * len] = '\0';
 }
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 bool
 crypto_unhex(const char *hex, size_t hex_len, void *out, size_t len)
 {
@@ -202,8 +191,8 @@ crypto_unhex(const char *hex, size_t hex_len, void *out, size_t len)
 	if (hex_len != 2 * len)
 		return false;
 	for (size_t i = 0; i < len; i++) {
-		int high = hex_value(hex[2 * i]),
-		    low = hex_value(hex[2 * i + 1]);
+		int high = str_hex_value(hex[2 * i]),
+		    low = str_hex_value(hex[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;

@@ -20,6 +20,10 @@ bool str_copy_n(char *dst, size_t size, const char *src, size_t len);
 bool str_is_name(const char *s);
 /* Strict UTF-8 (RFC 3629): no overlong forms, surrogates, above U+10FFFF. */
 bool str_is_utf8(const char *s, size_t len);
+/* What a digit stands for, -1 when it is none: hexadecimal in either case, and
+ * base64 (RFC 4648 section 4). */
+int str_hex_value(char c);
+int str_base64_value(char c);
 /* Edit distance, capped at 8, for "did you mean". */
 unsigned str_distance(const char *a, const char *b);
 

@@ -347,7 +347,7 @@ run_step(struct ingest *in, size_t number, const char *name, json_t *settings)
 	    METRIC_INGEST_STEP, LABELS(name), clock_mono_us() - began);
 	log_info("document.step", kv_str("source_id", in->source.id),
 	    kv_str("step", name), kv_str("outcome", err_name(rc)),
-	    kv_int("duration_us", (int64_t)(clock_mono_us() - began)),
+	    kv_real("duration_ms", (double)(clock_mono_us() - began) / 1000),
 	    kv_int("chunks", binding_job_chunks(&in->job)));
 	return rc;
 }

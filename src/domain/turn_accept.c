@@ -379,7 +379,7 @@ accept(struct product *product, const struct principal *who,
 	log_info("turn.done", kv_str("outcome", rc == OK ? "ok" : err_name(rc)),
 	    kv_str("channel", request->channel),
 	    kv_int("message_bytes", (int64_t)strlen(request->message)),
-	    kv_int("duration_us", (int64_t)(clock_mono_us() - began_us)),
+	    kv_real("duration_ms", (double)(clock_mono_us() - began_us) / 1000),
 	    kv_str("turn_id", rc == OK ? json_str(*answer_out, "id") : NULL));
 	return rc;
 }

@@ -81,12 +81,6 @@ style_close(struct extract__xml *xml, const char *name)
 		docx->style = NULL;
 }
 
-static void
-no_text(struct extract__xml *xml, const char *text, size_t len)
-{
-	(void)xml, (void)text, (void)len;
-}
-
 static const struct style *
 find_style(const struct docx *docx, const char *id)
 {
@@ -211,7 +205,7 @@ read_parts(struct docx *docx, struct extract__zip *zip)
 {
 	static const char *const notes[] = { "word/footnotes.xml",
 		"word/endnotes.xml" };
-	struct extract__xml styles = { style_open, style_close, no_text, docx,
+	struct extract__xml styles = { style_open, style_close, NULL, docx,
 		NULL, NULL, 0, 0, OK };
 	struct extract__xml text = { doc_open, doc_close, doc_text, docx, NULL,
 		NULL, 0, 0, OK };

@@ -29,18 +29,6 @@ struct book {
 };
 
 static void
-no_close(struct extract__xml *xml, const char *name)
-{
-	(void)xml, (void)name;
-}
-
-static void
-no_text(struct extract__xml *xml, const char *text, size_t len)
-{
-	(void)xml, (void)text, (void)len;
-}
-
-static void
 container_open(struct extract__xml *xml, const char *name)
 {
 	struct book *book = xml->arg;
@@ -148,8 +136,8 @@ read_chapter(struct book *book, struct extract__zip *zip, const char *path)
 static enum err_code
 read_book(struct book *book, struct extract__zip *zip)
 {
-	struct extract__xml container = { container_open, no_close, no_text,
-		book, NULL, NULL, 0, 0, OK };
+	struct extract__xml container = { container_open, NULL, NULL, book,
+		NULL, NULL, 0, 0, OK };
 	struct extract__xml package = { package_open, package_close,
 		package_text, book, NULL, NULL, 0, 0, OK };
 

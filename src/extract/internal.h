@@ -124,7 +124,8 @@ void extract__slim_feed(
     struct extract__slim *slim, const char *data, size_t len, struct buf *out);
 
 /* XML by events, piece by piece: no DTD, no entities but the five, no network,
- * bounded depth. Names come without their prefix. */
+ * bounded depth. Names come without their prefix; handlers that are NULL are
+ * not called. */
 struct extract__xml {
 	void (*open)(struct extract__xml *xml, const char *name);
 	void (*close)(struct extract__xml *xml, const char *name);

@@ -14,25 +14,11 @@
 #include "base/str.h"
 #include "extract/internal.h"
 
+/* Mail in the wild has the URL-safe alphabet too. */
 static int
 base64_value(char c)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
-}
-
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)tolower((unsigned char)c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+	return c == '-' ? 62 : c == '_' ? 63 : str_base64_value(c);
 }
 
 static void
@@ -75,8 +61,8 @@ decode_quoted(const char *text, size_t len, bool underscore, struct buf *out)
 		}
 		if (strspn(text + i + 1, " \t\r\n") >= len - i - 1)
 			return false;
-		high = i + 2 < len ? hex_value(text[i + 1]) : -1;
-		low = i + 2 < len ? hex_value(text[i + 2]) : -1;
+		high = i + 2 < len ? str_hex_value(text[i + 1]) : -1;
+		low = i + 2 < len ? str_hex_value(text[i + 2]) : -1;
 		if (high < 0 || low < 0) {
 			buf_addc(out, '=');
 			continue;
@@ -235,8 +221,8 @@ decode_extended(char *value, size_t size)
 	buf_init(&bytes, 0);
 	buf_init(&out, 0);
 	for (char *c = text + 1; *c != '\0'; c++) {
-		int high = *c == '%' ? hex_value(c[1]) : -1;
-		int low = high >= 0 ? hex_value(c[2]) : -1;
+		int high = *c == '%' ? str_hex_value(c[1]) : -1;
+		int low = high >= 0 ? str_hex_value(c[2]) : -1;
 
 		if (low >= 0)
 			c += 2;

@@ -46,18 +46,6 @@ reader(struct book *book, void (*open)(struct extract__xml *, const char *),
 		OK };
 }
 
-static void
-no_close(struct extract__xml *xml, const char *name)
-{
-	(void)xml, (void)name;
-}
-
-static void
-no_text(struct extract__xml *xml, const char *text, size_t len)
-{
-	(void)xml, (void)text, (void)len;
-}
-
 /* ---- the workbook: names of sheets, and where they are ---- */
 
 static void
@@ -264,9 +252,8 @@ read_sheet(
 static enum err_code
 read_book(struct book *book, struct extract__zip *zip)
 {
-	struct extract__xml names = reader(book, book_open, no_close, no_text);
-	struct extract__xml paths =
-	    reader(book, relation_open, no_close, no_text);
+	struct extract__xml names = reader(book, book_open, NULL, NULL);
+	struct extract__xml paths = reader(book, relation_open, NULL, NULL);
 	struct extract__xml strings =
 	    reader(book, string_open, string_close, string_text);
 	enum err_code rc;

@@ -37,7 +37,7 @@ on_open(void *arg, const xmlChar *name, const xmlChar *prefix,
 	}
 	xml->attributes = values;
 	xml->attribute_count = attributes;
-	if (xml->rc == OK)
+	if (xml->rc == OK && xml->open != NULL)
 		xml->open(xml, (const char *)name);
 	xml->attribute_count = 0;
 }
@@ -50,7 +50,7 @@ on_close(
 
 	(void)prefix, (void)uri;
 	xml->depth--;
-	if (xml->rc == OK)
+	if (xml->rc == OK && xml->close != NULL)
 		xml->close(xml, (const char *)name);
 }
 
@@ -59,7 +59,7 @@ on_text(void *arg, const xmlChar *text, int len)
 {
 	struct extract__xml *xml = arg;
 
-	if (xml->rc == OK)
+	if (xml->rc == OK && xml->text != NULL)
 		xml->text(xml, (const char *)text, (size_t)len);
 }
 

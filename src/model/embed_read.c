@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "model/embed_internal.h"
 
 /* Providers round; what is further off is not normalised at all. */
@@ -15,18 +16,6 @@ broken(const char *what)
 {
 	return err_set(
 	    ERR_UPSTREAM, "embeddings: the provider's answer %s", what);
-}
-
-static int
-sextet(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
 /* Base64 (RFC 4648 section 4) of float32; false unless `size` bytes come of it
@@ -42,7 +31,7 @@ read_base64(const char *text, size_t len, void *out, size_t size)
 	while (len > 0 && text[len - 1] == '=')
 		len--;
 	for (size_t i = 0; i < len; i++) {
-		int value = sextet(text[i]);
+		int value = str_base64_value(text[i]);
 
 		if (value < 0)
 			return false;

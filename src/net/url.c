@@ -6,15 +6,6 @@
 
 #include "base/str.h"
 
-static int
-hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 32;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool
 url_decode(const char *in, size_t len, char *out, size_t *len_out)
 {
@@ -24,10 +15,11 @@ url_decode(const char *in, size_t len, char *out, size_t *len_out)
 		char c = in[i];
 
 		if (c == '%') {
-			if (len - i < 3 || hex(in[i + 1]) < 0 ||
-			    hex(in[i + 2]) < 0)
+			if (len - i < 3 || str_hex_value(in[i + 1]) < 0 ||
+			    str_hex_value(in[i + 2]) < 0)
 				return false;
-			c = (char)(hex(in[i + 1]) << 4 | hex(in[i + 2]));
+			c = (char)(str_hex_value(in[i + 1]) << 4 |
+				   str_hex_value(in[i + 2]));
 			i += 2;
 		}
 		if (c == '\0')
