@@ -77,7 +77,7 @@ void fiber__stack_unmap(struct fiber *fiber);
 /* On a loop's thread, first: name stack overflows before they end us. */
 void fiber__guard_thread(struct loop *loop);
 
-/* ---- mail (loop.c) */
+/* ---- mail (mail.c) */
 struct loop__mail {
 	struct loop__mail *next;
 	loop_fn fn;
@@ -87,6 +87,9 @@ struct loop__mail {
 /* Any thread. A node that is not on the heap lives until fn was called.
  * `always` = also while the loop is stopping. */
 bool loop__mail(struct loop *loop, struct loop__mail *mail, bool always);
+/* On the loop: what came so far. */
+void loop__take_mail(struct loop *loop);
+void loop__take_dones(struct loop *loop);
 
 /* ---- loops */
 #define LOOP_LABEL_WORDS 8

@@ -1,461 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * string.find, match, gmatch and gsub with Lua's patterns. The matcher follows
- * lstrlib.c of Lua 5.4 (Copyright 1994-2022 Lua.org, PUC-Rio, MIT licence);
- * ours counts its steps, because backtracking runs for minutes on short texts
- * and no hook fires inside of a C function. Plain find is memmem: linear.
+ * string.find, match, gmatch and gsub with Lua's patterns (pattern.c). Plain
+ * find is memmem: linear.
  */
 #include <ctype.h>
 #include <string.h>
 
-#include "script/internal.h"
+#include "script/pattern.h"
 
-#define CAPTURES_MAX     32
-#define CAPTURE_OPEN     (-1)
-#define CAPTURE_POSITION (-2)
-#define MATCH_DEPTH      200
-#define ESCAPE           '%'
-#define SPECIALS         "^$*+?.([%-"
-
-struct matcher {
-	const char *text;
-	const char *text_end;
-	const char *pattern_end;
-	lua_State *lua;
-	uint64_t steps;
-	int depth;
-	unsigned char level;
-	struct {
-		const char *start;
-		ptrdiff_t len;
-	} capture[CAPTURES_MAX];
-};
-
-static const char *match(struct matcher *m, const char *s, const char *p);
-
-static int
-check_capture(struct matcher *m, int letter)
-{
-	int index = letter - '1';
-
-	if (index < 0 || index >= m->level ||
-	    m->capture[index].len == CAPTURE_OPEN)
-		return luaL_error(
-		    m->lua, "invalid capture index %%%d", index + 1);
-	return index;
-}
-
-static int
-capture_to_close(struct matcher *m)
-{
-	int level = m->level;
-
-	for (level--; level >= 0; level--)
-		if (m->capture[level].len == CAPTURE_OPEN)
-			return level;
-	return luaL_error(m->lua, "invalid pattern capture");
-}
-
-/* The end of the single-character class that begins at p. */
-static const char *
-class_end(struct matcher *m, const char *p)
-{
-	switch (*p++) {
-	case ESCAPE:
-		if (p == m->pattern_end)
-			luaL_error(
-			    m->lua, "malformed pattern (ends with '%%')");
-		return p + 1;
-	case '[':
-		if (*p == '^')
-			p++;
-		do {
-			if (p == m->pattern_end)
-				luaL_error(
-				    m->lua, "malformed pattern (missing ']')");
-			if (*p++ == ESCAPE && p < m->pattern_end)
-				p++;
-		} while (*p != ']');
-		return p + 1;
-	default:
-		return p;
-	}
-}
-
-static bool
-in_class(int c, int class)
-{
-	bool in;
-
-	switch (tolower(class)) {
-	case 'a':
-		in = isalpha(c);
-		break;
-	case 'c':
-		in = iscntrl(c);
-		break;
-	case 'd':
-		in = isdigit(c);
-		break;
-	case 'g':
-		in = isgraph(c);
-		break;
-	case 'l':
-		in = islower(c);
-		break;
-	case 'p':
-		in = ispunct(c);
-		break;
-	case 's':
-		in = isspace(c);
-		break;
-	case 'u':
-		in = isupper(c);
-		break;
-	case 'w':
-		in = isalnum(c);
-		break;
-	case 'x':
-		in = isxdigit(c);
-		break;
-	default:
-		return class == c;
-	}
-	return isupper(class) ? !in : in;
-}
-
-static bool
-in_set(int c, const char *p, const char *last)
-{
-	bool sign = true;
-
-	if (p[1] == '^') {
-		sign = false;
-		p++;
-	}
-	while (++p < last) {
-		if (*p == ESCAPE) {
-			p++;
-			if (in_class(c, (unsigned char)*p))
-				return sign;
-		} else if (p[1] == '-' && p + 2 < last) {
-			p += 2;
-			if ((unsigned char)p[-2] <= c && c <= (unsigned char)*p)
-				return sign;
-		} else if ((unsigned char)*p == c) {
-			return sign;
-		}
-	}
-	return !sign;
-}
-
-/* A long set costs more than a step. */
-static __attribute__((cold, noinline)) void
-count_long_set(struct matcher *m, ptrdiff_t len)
-{
-	m->steps += (uint64_t)len / 64;
-	script__tick(m->lua, &m->steps);
-}
-
-static bool
-single(struct matcher *m, const char *s, const char *p, const char *end)
-{
-	int c;
-
-	if (s >= m->text_end)
-		return false;
-	c = (unsigned char)*s;
-	switch (*p) {
-	case '.':
-		return true;
-	case ESCAPE:
-		return in_class(c, (unsigned char)p[1]);
-	case '[':
-		if (end - p > 64)
-			count_long_set(m, end - p);
-		return in_set(c, p, end - 1);
-	default:
-		return (unsigned char)*p == c;
-	}
-}
-
-static const char *
-match_balance(struct matcher *m, const char *s, const char *p)
-{
-	int level = 1;
-
-	if (p >= m->pattern_end - 1)
-		luaL_error(
-		    m->lua, "malformed pattern (missing arguments to '%%b')");
-	if (s >= m->text_end || *s != *p)
-		return NULL;
-	while (++s < m->text_end) {
-		script__tick(m->lua, &m->steps);
-		if (*s == p[1]) {
-			if (--level == 0)
-				return s + 1;
-		} else if (*s == *p) {
-			level++;
-		}
-	}
-	return NULL;
-}
-
-static const char *
-max_expand(struct matcher *m, const char *s, const char *p, const char *end)
-{
-	ptrdiff_t i = 0;
-
-	while (single(m, s + i, p, end))
-		i++;
-	m->steps += (uint64_t)i / 4; /* match() looks at it */
-	while (i >= 0) {
-		const char *found = match(m, s + i, end + 1);
-
-		if (found != NULL)
-			return found;
-		i--;
-	}
-	return NULL;
-}
-
-static const char *
-min_expand(struct matcher *m, const char *s, const char *p, const char *end)
-{
-	for (;;) {
-		const char *found = match(m, s, end + 1);
-
-		if (found != NULL)
-			return found;
-		if (!single(m, s, p, end))
-			return NULL;
-		s++;
-	}
-}
-
-static const char *
-start_capture(struct matcher *m, const char *s, const char *p, ptrdiff_t what)
-{
-	const char *found;
-
-	if (m->level >= CAPTURES_MAX)
-		luaL_error(m->lua, "too many captures");
-	m->capture[m->level].start = s;
-	m->capture[m->level].len = what;
-	m->level++;
-	found = match(m, s, p);
-	if (found == NULL)
-		m->level--;
-	return found;
-}
-
-static const char *
-end_capture(struct matcher *m, const char *s, const char *p)
-{
-	int level = capture_to_close(m);
-	const char *found;
-
-	m->capture[level].len = s - m->capture[level].start;
-	found = match(m, s, p);
-	if (found == NULL)
-		m->capture[level].len = CAPTURE_OPEN;
-	return found;
-}
-
-static const char *
-match_capture(struct matcher *m, const char *s, int letter)
-{
-	int index = check_capture(m, letter);
-	size_t len = (size_t)m->capture[index].len;
-
-	m->steps += len / 64;
-	if (m->capture[index].len >= 0 && (size_t)(m->text_end - s) >= len &&
-	    memcmp(m->capture[index].start, s, len) == 0)
-		return s + len;
-	return NULL;
-}
-
-static const char *
-match_frontier(struct matcher *m, const char *s, const char **p)
-{
-	const char *end;
-	char previous;
-
-	if (**p != '[')
-		luaL_error(m->lua, "missing '[' after '%%f' in pattern");
-	end = class_end(m, *p);
-	previous = s == m->text ? '\0' : s[-1];
-	if (in_set((unsigned char)previous, *p, end - 1) ||
-	    !in_set((unsigned char)*s, *p, end - 1))
-		return NULL;
-	*p = end;
-	return s;
-}
-
-/* %b, %f and back references. False when p is none of them. */
-static bool
-match_special(struct matcher *m, const char **s, const char **p)
-{
-	switch (p[0][1]) {
-	case 'b':
-		*s = match_balance(m, *s, *p + 2);
-		*p += 4;
-		return true;
-	case 'f':
-		*p += 2;
-		*s = match_frontier(m, *s, p);
-		return true;
-	case '0':
-	case '1':
-	case '2':
-	case '3':
-	case '4':
-	case '5':
-	case '6':
-	case '7':
-	case '8':
-	case '9':
-		*s = match_capture(m, *s, (unsigned char)p[0][1]);
-		*p += 2;
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* One class with its repetition. True when the rest was matched in `*s`;
- * false to go on in the loop of match() at (*s, *p). */
-static bool
-match_single(struct matcher *m, const char **s, const char **p)
-{
-	const char *end = class_end(m, *p);
-	const char *found;
-	bool fits;
-
-	switch (end < m->pattern_end ? *end : '\0') {
-	case '*':
-		*s = max_expand(m, *s, *p, end);
-		return true;
-	case '-':
-		*s = min_expand(m, *s, *p, end);
-		return true;
-	case '+':
-		*s = single(m, *s, *p, end) ? max_expand(m, *s + 1, *p, end)
-					    : NULL;
-		return true;
-	case '?':
-		if (single(m, *s, *p, end) &&
-		    (found = match(m, *s + 1, end + 1)) != NULL) {
-			*s = found;
-			return true;
-		}
-		*p = end + 1;
-		return false;
-	default:
-		fits = single(m, *s, *p, end);
-		*s = fits ? *s + 1 : NULL;
-		*p = end;
-		return !fits;
-	}
-}
-
-static const char *
-match_here(struct matcher *m, const char *s, const char *p)
-{
-	while (s != NULL && p != m->pattern_end) {
-		if (*p == '(')
-			return p[1] == ')'
-				   ? start_capture(
-					 m, s, p + 2, CAPTURE_POSITION)
-				   : start_capture(m, s, p + 1, CAPTURE_OPEN);
-		if (*p == ')')
-			return end_capture(m, s, p + 1);
-		if (*p == '$' && p + 1 == m->pattern_end)
-			return s == m->text_end ? s : NULL;
-		if (*p == ESCAPE && p + 1 < m->pattern_end &&
-		    match_special(m, &s, &p))
-			continue;
-		if (match_single(m, &s, &p))
-			return s;
-	}
-	return s;
-}
-
-static const char *
-match(struct matcher *m, const char *s, const char *p)
-{
-	const char *found;
-
-	script__tick(m->lua, &m->steps);
-	if (m->depth-- == 0)
-		luaL_error(m->lua, "pattern too complex");
-	found = match_here(m, s, p);
-	m->depth++;
-	return found;
-}
-
-static void
-begin(struct matcher *m, lua_State *lua, const char *text, size_t len,
-    const char *pattern, size_t pattern_len)
-{
-	m->lua = lua;
-	m->text = text;
-	m->text_end = text + len;
-	m->pattern_end = pattern + pattern_len;
-	m->steps = 0;
-	m->depth = MATCH_DEPTH;
-	m->level = 0;
-}
-
-static const char *
-attempt(struct matcher *m, const char *s, const char *p)
-{
-	m->level = 0;
-	m->depth = MATCH_DEPTH;
-	return match(m, s, p);
-}
-
-static size_t
-capture_of(struct matcher *m, int i, const char *s, const char *end,
-    const char **start_out)
-{
-	ptrdiff_t len;
-
-	if (i >= m->level) {
-		if (i != 0)
-			luaL_error(m->lua, "invalid capture index %%%d", i + 1);
-		*start_out = s;
-		return (size_t)(end - s);
-	}
-	len = m->capture[i].len;
-	*start_out = m->capture[i].start;
-	if (len == CAPTURE_OPEN)
-		luaL_error(m->lua, "unfinished capture");
-	if (len == CAPTURE_POSITION)
-		lua_pushinteger(m->lua, (m->capture[i].start - m->text) + 1);
-	return (size_t)len;
-}
-
-static void
-push_capture(struct matcher *m, int i, const char *s, const char *end)
-{
-	const char *start;
-	size_t len = capture_of(m, i, s, end, &start);
-
-	if (len != (size_t)CAPTURE_POSITION)
-		lua_pushlstring(m->lua, start, len);
-}
-
-static int
-push_captures(struct matcher *m, const char *s, const char *end)
-{
-	int count = m->level == 0 && s != NULL ? 1 : m->level;
-
-	luaL_checkstack(m->lua, count, "too many captures");
-	for (int i = 0; i < count; i++)
-		push_capture(m, i, s, end);
-	return count;
-}
+#define SPECIALS "^$*+?.([%-"
 
 static bool
 no_specials(const char *p, size_t len)
@@ -505,27 +58,27 @@ search(lua_State *lua, bool find, size_t from, lua_KFunction again)
 	const char *p = lua_tolstring(lua, 2, &pattern_len);
 	bool anchor = pattern_len > 0 && *p == '^';
 	const char *at = s + from;
-	struct matcher m;
+	struct script__matcher m;
 
 	if (anchor) {
 		p++;
 		pattern_len--;
 	}
-	begin(&m, lua, s, len, p, pattern_len);
+	script__match_begin(&m, lua, s, len, p, pattern_len);
 	do {
 		const char *end;
 
 		if (script__may_give_way(lua))
 			return script__give_way(
 			    lua, (lua_KContext)(at - s), again);
-		end = attempt(&m, at, p);
+		end = script__match_at(&m, at, p);
 		if (end == NULL)
 			continue;
 		if (!find)
-			return push_captures(&m, at, end);
+			return script__push_captures(&m, at, end);
 		lua_pushinteger(lua, (at - s) + 1);
 		lua_pushinteger(lua, end - s);
-		return push_captures(&m, NULL, NULL) + 2;
+		return script__push_captures(&m, NULL, NULL) + 2;
 	} while (at++ < m.text_end && !anchor);
 	lua_pushnil(lua);
 	return 1;
@@ -595,9 +148,9 @@ gmatch_next(lua_State *lua)
 	const char *p = lua_tolstring(lua, lua_upvalueindex(2), &pattern_len);
 	lua_Integer from = lua_tointeger(lua, lua_upvalueindex(3));
 	lua_Integer last = lua_tointeger(lua, lua_upvalueindex(4));
-	struct matcher m;
+	struct script__matcher m;
 
-	begin(&m, lua, s, len, p, pattern_len);
+	script__match_begin(&m, lua, s, len, p, pattern_len);
 	for (const char *at = s + from; at <= m.text_end; at++) {
 		const char *end;
 
@@ -606,14 +159,14 @@ gmatch_next(lua_State *lua)
 			lua_replace(lua, lua_upvalueindex(3));
 			return script__give_way(lua, 0, gmatch_again);
 		}
-		end = attempt(&m, at, p);
+		end = script__match_at(&m, at, p);
 		if (end == NULL || end - s == last)
 			continue;
 		lua_pushinteger(lua, end - s);
 		lua_pushvalue(lua, -1);
 		lua_replace(lua, lua_upvalueindex(3));
 		lua_replace(lua, lua_upvalueindex(4));
-		return push_captures(&m, at, end);
+		return script__push_captures(&m, at, end);
 	}
 	return 0;
 }
@@ -640,7 +193,7 @@ lib_gmatch(lua_State *lua)
  * positions and its callbacks can wait ---- */
 
 struct gsub {
-	struct matcher m;
+	struct script__matcher m;
 	const char *at;
 	const char *pattern;
 	const char *last; /* end of the last match */
@@ -721,7 +274,7 @@ put_template(lua_State *lua, struct gsub *g)
 		} else if (*mark == '0') {
 			put(lua, g, g->at, (size_t)(g->end - g->at));
 		} else if (isdigit((unsigned char)*mark)) {
-			push_capture(&g->m, *mark - '1', g->at, g->end);
+			script__push_capture(&g->m, *mark - '1', g->at, g->end);
 			put_top(lua, g);
 		} else {
 			luaL_error(lua, "invalid use of '%%' in replacement "
@@ -783,10 +336,10 @@ replace(lua_State *lua, struct gsub *g)
 	}
 	if (g->type == LUA_TFUNCTION) {
 		lua_pushvalue(lua, 3);
-		lua_callk(lua, push_captures(&g->m, g->at, g->end), 1,
+		lua_callk(lua, script__push_captures(&g->m, g->at, g->end), 1,
 		    GSUB_CALLED, gsub_again);
 	} else {
-		push_capture(&g->m, 0, g->at, g->end);
+		script__push_capture(&g->m, 0, g->at, g->end);
 		lua_gettable(lua, 3);
 	}
 	put_value(lua, g);
@@ -798,7 +351,7 @@ gsub_loop(lua_State *lua, struct gsub *g)
 	while (g->count < g->most && !(g->anchor && g->last != NULL)) {
 		if (script__may_give_way(lua))
 			return script__give_way(lua, GSUB_POSITION, gsub_again);
-		g->end = attempt(&g->m, g->at, g->pattern);
+		g->end = script__match_at(&g->m, g->at, g->pattern);
 		if (g->end != NULL && g->end != g->last) {
 			g->count++;
 			replace(lua, g);
@@ -846,7 +399,8 @@ lib_gsub(lua_State *lua)
 	lua_rawgetp(lua, LUA_REGISTRYINDEX, &gsub_key);
 	lua_setmetatable(lua, -2);
 	g->anchor = pattern_len > 0 && *p == '^';
-	begin(&g->m, lua, s, len, p + g->anchor, pattern_len - g->anchor);
+	script__match_begin(
+	    &g->m, lua, s, len, p + g->anchor, pattern_len - g->anchor);
 	g->at = s;
 	g->pattern = p + g->anchor;
 	g->most = most;
