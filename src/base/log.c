@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * JSON lines. A line is built in a buffer of the thread and written with one
- * write(2); user text never comes here, only its length.
+ * JSON lines, and lines for people. A line is built here, in one buffer; where
+ * it goes is log_out.c's matter. User text never comes here, only its length.
  */
 #include "base/log.h"
 
@@ -9,18 +9,20 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/log_internal.h"
 #include "base/metric.h"
 #include "base/task.h"
 
 /* Set at start; the watchdog and other threads of C may write already. */
-static _Atomic int log_fd = STDOUT_FILENO;
 static _Atomic int log_least = LOG_LEVEL_INFO;
-static _Atomic bool log_pretty;
+static _Atomic bool log_pretty, log_coloured;
+static _Atomic int log_service = SERVICE_NONE;
 static void (*_Atomic tap_fn)(const struct log_line *line);
 
 static const char *const level_names[] = { "debug", "info", "warning",
@@ -29,9 +31,27 @@ static const char *const level_names[] = { "debug", "info", "warning",
 void
 log_setup(int fd, enum log_level level, bool pretty)
 {
-	log_fd = fd;
+	const char *no_colour = getenv("NO_COLOR"); /* no-color.org */
+
+	log_out__descriptor(fd);
 	log_least = (int)level;
 	log_pretty = pretty;
+	log_coloured =
+	    pretty && (no_colour == NULL || no_colour[0] == '\0') && isatty(fd);
+}
+
+void
+log_owner(enum service service)
+{
+	log_service = (int)service;
+}
+
+static const char *
+service_of(const struct task *task)
+{
+	return service_name(task != NULL && task->service != SERVICE_NONE
+				? task->service
+				: (enum service)log_service);
 }
 
 bool
@@ -105,7 +125,7 @@ add_field(struct buf *line, const char *key, const char *value)
 
 static void
 format_json(struct buf *line, enum log_level level, const char *event,
-    const struct log_kv *pairs)
+    const struct log_kv *pairs, uint64_t suppressed)
 {
 	const struct task *task = task_self();
 	char now[CLOCK_RFC3339_SIZE];
@@ -115,8 +135,7 @@ format_json(struct buf *line, enum log_level level, const char *event,
 	buf_add_json(line, event, strlen(event));
 	buf_addf(line, ",\"level\":\"%s\",\"timestamp\":\"%s\"",
 	    level_names[level], now);
-	add_field(line, "service",
-	    service_name(task != NULL ? task->service : SERVICE_NONE));
+	add_field(line, "service", service_of(task));
 	if (task != NULL) {
 		add_field(line, "correlation_id", task->request_id);
 		add_field(line, "brand_id", task->brand_id);
@@ -127,44 +146,50 @@ format_json(struct buf *line, enum log_level level, const char *event,
 		buf_addf(line, ",\"%s\":", pairs->key);
 		add_value(line, pairs);
 	}
+	if (suppressed > 0)
+		buf_addf(line, ",\"suppressed\":%llu",
+		    (unsigned long long)suppressed);
 	buf_adds(line, "}\n");
+}
+
+static const char *const colours[] = { "\033[2m", "\033[32m", "\033[33m",
+	"\033[31m" };
+
+/* "xin-ingestion-worker" is "worker" to people. */
+static const char *
+short_name(const char *service)
+{
+	const char *last = strrchr(service, '-');
+
+	return last != NULL ? last + 1 : service;
 }
 
 static void
 format_pretty(struct buf *line, enum log_level level, const char *event,
-    const struct log_kv *pairs)
+    const struct log_kv *pairs, uint64_t suppressed)
 {
 	const struct task *task = task_self();
 	char now[CLOCK_RFC3339_SIZE];
 
 	clock_rfc3339(clock_wall_ms(), now);
-	buf_addf(line, "%.12s %-7s %-28s", now + 11, level_names[level], event);
+	buf_addf(line, "%.12s %s%-7s%s %-13s %-24s", now + 11,
+	    log_coloured ? colours[level] : "", level_names[level],
+	    log_coloured ? "\033[0m" : "", short_name(service_of(task)), event);
 	for (; pairs->type != KV_END; pairs++) {
 		buf_addf(line, " %s=", pairs->key);
 		add_value(line, pairs);
 	}
+	if (suppressed > 0)
+		buf_addf(
+		    line, " suppressed=%llu", (unsigned long long)suppressed);
 	if (task != NULL && task->request_id[0] != '\0')
 		buf_addf(line, " (%s)", task->request_id);
 	buf_addc(line, '\n');
 }
 
 static void
-write_all(int fd, const char *data, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return; /* a log that cannot be written stops nobody */
-		data += n;
-		len -= (size_t)n;
-	}
-}
-
-void
-log_write(enum log_level level, const char *event, const struct log_kv *pairs)
+write_line(enum log_level level, const char *event, const struct log_kv *pairs,
+    uint64_t suppressed)
 {
 	void (*tap)(const struct log_line *) = atomic_load(&tap_fn);
 	int saved = errno;
@@ -173,17 +198,37 @@ log_write(enum log_level level, const char *event, const struct log_kv *pairs)
 	buf_init(&line, 0);
 	buf_reserve(&line, 512);
 	if (!log_pretty || tap != NULL)
-		format_json(&line, level, event, pairs);
+		format_json(&line, level, event, pairs, suppressed);
 	if (tap != NULL)
 		tap(&(struct log_line){
 		    event, task_self(), line.data, line.len });
 	if (log_pretty && (int)level >= log_least) {
 		buf_clear(&line);
-		format_pretty(&line, level, event, pairs);
+		format_pretty(&line, level, event, pairs, suppressed);
 	}
 	if ((int)level >= log_least)
-		write_all(log_fd, line.data, line.len);
+		log_out__line(line.data, line.len);
 	buf_done(&line);
 	metric_count(METRIC_LOG_LINES, LABELS(level_names[level]), 1);
 	errno = saved;
+}
+
+void
+log_write(enum log_level level, const char *event, const struct log_kv *pairs)
+{
+	uint64_t suppressed = 0;
+
+	if (level < LOG_LEVEL_WARN ||
+	    log_limit__pass(level, event, &suppressed))
+		write_line(level, event, pairs, suppressed);
+}
+
+void
+log_write_limited(
+    enum log_level level, const char *event, const struct log_kv *pairs)
+{
+	uint64_t suppressed;
+
+	if (log_limit__pass(level, event, &suppressed))
+		write_line(level, event, pairs, suppressed);
 }

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/task.h"
+
 /*
  * JSON lines on stdout: {"event","level","timestamp","service",...}. An event
  * name from events.def, then typed pairs; the identity of the running task
@@ -15,7 +17,9 @@
  *   log_info("document.indexed", kv_str("document_id", id), kv_int("chunks",
  * n));
  *
- * One write(2) for each line, so lines of several threads never mix.
+ * Lines of several threads never mix. Of warnings and errors, and of what
+ * strangers can cause at will (log_info_limited), only so many of one event are
+ * written in a second: log_limit().
  */
 
 enum log_level {
@@ -69,6 +73,9 @@ kv_json(const char *key, const char *value)
 
 void log_write(
     enum log_level level, const char *event, const struct log_kv *pairs);
+/* The same under log_limit()'s ceiling, whatever the level. */
+void log_write_limited(
+    enum log_level level, const char *event, const struct log_kv *pairs);
 bool log_enabled(enum log_level level);
 
 #define log_at_(level, event, ...)                                             \
@@ -88,9 +95,17 @@ bool log_enabled(enum log_level level);
 #define log_error(event, ...)                                                  \
 	log_at_(LOG_LEVEL_ERROR, event, log_tail_(__VA_ARGS__))
 
+/* For lines that strangers cause at will, as refused requests are. */
+#define log_info_limited(event, ...)                                           \
+	do {                                                                   \
+		if (log_enabled(LOG_LEVEL_INFO))                               \
+			log_write_limited(LOG_LEVEL_INFO, event,               \
+			    (const struct log_kv[]){                           \
+				log_tail_(__VA_ARGS__){ KV_END, 0, { 0 } } }); \
+	} while (0)
+
 /* The live view: `tap` gets every line of level info and above as JSON, on the
  * writing thread, whatever level and format stdout has. It must not log. */
-struct task;
 struct log_line {
 	const char *event;       /* a literal */
 	const struct task *task; /* NULL outside one */
@@ -101,6 +116,28 @@ void log_tap(void (*tap)(const struct log_line *line));
 
 /* Set once at start, before threads. `fd` is 1 in production. */
 void log_setup(int fd, enum log_level level, bool pretty);
+/* Whose lines those are that no task writes; SERVICE_NONE = "xin". */
+void log_owner(enum service service);
+
+/* The most lines of one event on one level in a second, of warnings, errors and
+ * limited lines; 0 (the default) = all. What is left out is counted in
+ * xin_log_dropped_total and told: "suppressed" in the next line of the event,
+ * or a line `log.suppressed` when none comes. */
+void log_limit(unsigned lines_per_second);
+
+/* From here on a thread of its own writes the lines, and no caller ever waits
+ * for a reader. 512 KiB wait for it; a line beyond is dropped, counted, and
+ * told by `log.dropped`. */
+void log_start(void);
+/* Back to the state before log_start: write what waits, at most for `ms`.
+ * WAITS, the thread. False when the reader did not take it in time; then the
+ * log is closed for good. */
+bool log_stop(uint64_t ms);
+
+/* In a fault's handler: what waits, then `line`, at most for a second. Safe in
+ * signal context; the process must end after it. */
+void log_out_last(const char *line, size_t len);
+
 /* False for an unknown name. Names: debug info warning error. */
 bool log_level_parse(const char *name, enum log_level *level_out);
 

@@ -266,6 +266,9 @@ static const struct {
 	{ SERVICE_NONE, METRIC_SCRIPT_RELOADS, { { "rejected" } } },
 	{ SERVICE_NONE, METRIC_LOG_LINES, { { "error" } } },
 	{ SERVICE_NONE, METRIC_LOG_LINES, { { "warning" } } },
+	{ SERVICE_NONE, METRIC_LOG_DROPPED, { { "repeated" } } },
+	{ SERVICE_NONE, METRIC_LOG_DROPPED, { { "stalled" } } },
+	{ SERVICE_NONE, METRIC_LOG_DROPPED, { { "failed" } } },
 };
 
 static void

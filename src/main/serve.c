@@ -38,6 +38,8 @@
 #include "text/match.h"
 #include "worker/worker.h"
 
+#define LAST_LINES_MS 2000 /* for a log that nobody reads at the end */
+
 static struct {
 	struct product product;
 	struct http_server *orchestrator, *gateway;
@@ -70,6 +72,7 @@ listen_of(enum config setting, const char *fallback)
 static enum err_code
 setup_log(void)
 {
+	const char *format = config_str(CFG_LOG_FORMAT);
 	enum log_level level;
 
 	if (!log_level_parse(config_str(CFG_LOG_LEVEL), &level))
@@ -77,8 +80,16 @@ setup_log(void)
 		    "XIN_LOG_LEVEL is \"%s\"; known are debug, info, warning, "
 		    "error",
 		    config_str(CFG_LOG_LEVEL));
+	if (strcmp(format, "json") != 0 && strcmp(format, "pretty") != 0 &&
+	    strcmp(format, "auto") != 0)
+		return err_set(ERR_CONFIG,
+		    "XIN_LOG_FORMAT is \"%s\"; known are json, pretty, auto",
+		    format);
 	log_setup(STDOUT_FILENO, level,
-	    strcmp(config_str(CFG_LOG_FORMAT), "pretty") == 0);
+	    strcmp(format, "pretty") == 0 ||
+		(strcmp(format, "auto") == 0 && isatty(STDOUT_FILENO)));
+	log_limit((unsigned)config_int(CFG_LOG_REPEATS));
+	log_start();
 	return OK;
 }
 
@@ -190,7 +201,6 @@ open_pattern_cache(void)
 static enum err_code
 start_common(void)
 {
-	TRY(setup_log());
 	TRY(trace_content_check());
 	raise_files();
 	TRY(match_platform_check());
@@ -361,7 +371,7 @@ wait_for_signal(const sigset_t *signals)
 }
 
 static int
-run(const char *name, enum err_code (*start)(void))
+run(const char *name, enum service service, enum err_code (*start)(void))
 {
 	sigset_t signals;
 	enum err_code rc;
@@ -374,7 +384,10 @@ run(const char *name, enum err_code (*start)(void))
 	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
+	log_owner(service);
 	rc = config_load(".env");
+	if (rc == OK)
+		rc = setup_log();
 	if (rc == OK) {
 		log_info("process.started", kv_str("command", name),
 		    kv_str("version", XIN_VERSION), kv_int("pid", getpid()));
@@ -388,6 +401,7 @@ run(const char *name, enum err_code (*start)(void))
 	stop();
 	if (rc == OK)
 		log_info("process.stopped");
+	log_stop(LAST_LINES_MS);
 	return rc == OK ? 0 : 1;
 }
 
@@ -403,23 +417,27 @@ no_words(int argc, char **argv)
 int
 command_serve(int argc, char **argv)
 {
-	return no_words(argc, argv) ?: run("serve", start_serve);
+	return no_words(argc, argv) ?: run("serve", SERVICE_NONE, start_serve);
 }
 
 int
 command_gateway(int argc, char **argv)
 {
-	return no_words(argc, argv) ?: run("gateway", start_gateway);
+	return no_words(argc, argv)
+		   ?: run("gateway", SERVICE_GATEWAY, start_gateway);
 }
 
 int
 command_orchestrator(int argc, char **argv)
 {
-	return no_words(argc, argv) ?: run("orchestrator", start_orchestrator);
+	return no_words(argc, argv)
+		   ?: run("orchestrator", SERVICE_ORCHESTRATOR,
+			  start_orchestrator);
 }
 
 int
 command_worker(int argc, char **argv)
 {
-	return no_words(argc, argv) ?: run("worker", start_worker);
+	return no_words(argc, argv)
+		   ?: run("worker", SERVICE_WORKER, start_worker);
 }

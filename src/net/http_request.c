@@ -197,8 +197,14 @@ record(struct http_request *req, enum err_code rc)
 	if (quiet)
 		log_debug("http.request", kv_str("route", route),
 		    kv_int("status", req->status));
-	else
+	else if (req->status < 400)
 		log_info("http.request", kv_str("method", method),
+		    kv_str("route", route), kv_int("status", req->status),
+		    kv_real("duration_ms", (double)us / 1000),
+		    kv_int("bytes", (int64_t)req->sent),
+		    kv_str("peer", http_peer(req)));
+	else /* anybody can cause these; those above are work that was done */
+		log_info_limited("http.request", kv_str("method", method),
 		    kv_str("route", route), kv_int("status", req->status),
 		    kv_real("duration_ms", (double)us / 1000),
 		    kv_int("bytes", (int64_t)req->sent),
