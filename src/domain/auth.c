@@ -164,7 +164,12 @@ seed_one(struct product *product, enum config setting, const char *name)
 		api_key_done(&known);
 	if (rc != ERR_NOT_FOUND)
 		return rc;
-	return store_key_add(product->store, name, "admin", hash, id);
+	rc = store_key_add(product->store, name, "admin", hash, id);
+	if (rc != ERR_CONFLICT)
+		return rc;
+	/* Revoked: it stays so, and the service is up without it. */
+	log_warn("auth.revoked_key", kv_str("setting", name));
+	return OK;
 }
 
 enum err_code

@@ -37,7 +37,8 @@ bool auth_sees(const struct principal *principal, const char *brand);
 #define AUTH_KEY_SIZE 64
 enum err_code auth_key_new(struct product *product, const char *name,
     const char *scopes, char key_out[AUTH_KEY_SIZE], char id_out[IDENT_SIZE]);
-/* XIN_ADMIN_KEY, XIN_SERVICE_KEY: stored at start unless known. WAITS. */
+/* XIN_ADMIN_KEY, XIN_SERVICE_KEY: stored at start unless known; one that was
+ * revoked stays so (a warning). WAITS. */
 enum err_code auth_seed(struct product *product);
 /* ERR_INVALID names the wrong scope. */
 enum err_code auth_scopes_check(const char *scopes);

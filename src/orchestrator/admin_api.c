@@ -4,6 +4,7 @@
 
 #include "base/config.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "base/task.h"
 #include "domain/brand.h"
@@ -89,6 +90,23 @@ HANDLER(api__keys_revoke)
 	TRY(store_audit(
 	    product->store, api__who(req)->key_id, "key.revoke", id, ""));
 	return http_reply(req, 204, NULL, NULL, 0);
+}
+
+HANDLER(api__audit)
+{
+	struct product *product = arg;
+	json_t *items = NULL;
+	char *next = NULL;
+	enum err_code rc;
+	int limit;
+
+	TRY(auth_admin(api__who(req)));
+	TRY(api__limit(req, &limit));
+	TRY(store_audit_list(
+	    product->store, http_query(req, "cursor"), limit, &items, &next));
+	rc = api__reply_page(req, items, next);
+	mem_free(next);
+	return rc;
 }
 
 static enum err_code

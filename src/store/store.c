@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "store/store_backend.h"
@@ -175,6 +176,21 @@ store__cursor_text(int64_t at, const char *id)
 	return mem_printf("%lld.%s", (long long)at, id);
 }
 
+char *
+store__cut_page(json_t *items, int limit, const char *at_key)
+{
+	const json_t *last;
+	const char *id;
+
+	if (json_array_size(items) <= (size_t)limit)
+		return NULL;
+	json_array_remove(items, (size_t)limit);
+	last = json_array_get(items, (size_t)limit - 1);
+	id = json_str(last, "id");
+	return store__cursor_text(
+	    json_int(last, at_key, 0), id != NULL ? id : "");
+}
+
 enum err_code
 store_checkup(struct store *store, struct checkup *checkup)
 {
@@ -304,6 +320,30 @@ store_audit(struct store *store, const char *actor, const char *action,
 	return STORE_CALL(store, "audit",
 	    store->backend->admin->audit(
 		store, actor, action, subject, detail));
+}
+
+enum err_code
+store_audit_list(struct store *store, const char *cursor, int limit,
+    json_t **items_out, char **next_out)
+{
+	struct store_cursor after;
+	json_t *items;
+
+	TRY(store__check_limit(limit));
+	TRY(store__cursor_parse(cursor, INT64_MAX, &after));
+	TRY(STORE_CALL(store, "audit.list",
+	    store->backend->erase->audit_list(
+		store, &after, limit + 1, &items)));
+	*next_out = store__cut_page(items, limit, "seq");
+	*items_out = items;
+	return OK;
+}
+
+enum err_code
+store_audit_forget(struct store *store, int64_t before)
+{
+	return STORE_CALL(store, "audit.forget",
+	    store->backend->erase->audit_forget(store, before));
 }
 
 enum err_code

@@ -222,6 +222,23 @@ enum err_code store_dedup_finish(
 /* Give a claim back after a failure that a retry may mend. */
 enum err_code store_dedup_drop(struct store *store, const char *key);
 
+/* ---- erasure and retention ---- */
+/* Which conversations: one of a brand, all of one user of a brand, or, with
+ * `brand` NULL, all whose last message is older than `before`. */
+struct store_erasure {
+	const char *brand;
+	const char *conversation_id, *user_id; /* one of them, with a brand */
+	int64_t before;                        /* without a brand */
+};
+/* Deletes at most STORE_ERASE_MAX of them with their messages, their turns and
+ * capsules and the answers kept for their duplicates; their pages are
+ * overwritten where the database can (SQLite). To be called until *erased_out
+ * is 0. A turn that still runs in one ends with ERR_NOT_FOUND and stores
+ * nothing. */
+#define STORE_ERASE_MAX 100
+enum err_code store_erase(struct store *store,
+    const struct store_erasure *erasure, int64_t *erased_out);
+
 /* ---- keys and audit ---- */
 struct api_key {
 	char id[IDENT_SIZE];
@@ -239,6 +256,11 @@ enum err_code store_key_revoke(struct store *store, const char *id);
 enum err_code store_key_count(struct store *store, int64_t *count_out);
 enum err_code store_audit(struct store *store, const char *actor,
     const char *action, const char *subject, const char *detail);
+/* Newest first: {seq, at, actor, action, subject, detail}. */
+enum err_code store_audit_list(struct store *store, const char *cursor,
+    int limit, json_t **items_out, char **next_out);
+/* Forgets at most STORE_SWEEP_MAX rows older than `before`. */
+enum err_code store_audit_forget(struct store *store, int64_t before);
 
 /* ---- scripts: last good generation, pins ---- */
 enum err_code store_scripts_save(

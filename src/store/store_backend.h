@@ -102,6 +102,16 @@ struct store_turn_ops {
 	enum err_code (*dedup_drop)(struct store *store, const char *key);
 };
 
+struct store_erase_ops {
+	/* `erasure` was checked. */
+	enum err_code (*erase)(struct store *store,
+	    const struct store_erasure *erasure, int64_t *erased_out);
+	/* Objects with seq; seq < after->at, newest first. */
+	enum err_code (*audit_list)(struct store *store,
+	    const struct store_cursor *after, int limit, json_t **items_out);
+	enum err_code (*audit_forget)(struct store *store, int64_t before);
+};
+
 struct store_admin_ops {
 	enum err_code (*key_add)(struct store *store, const char *id,
 	    const char *name, const char *scopes, const char *sha256_hex);
@@ -133,6 +143,7 @@ struct store_backend {
 	const struct store_talk_ops *talk;
 	const struct store_turn_ops *turns;
 	const struct store_admin_ops *admin;
+	const struct store_erase_ops *erase;
 };
 
 /* A back end's own structure begins with this one, zeroed. */
@@ -185,5 +196,8 @@ enum err_code store__check_limit(int limit);
 enum err_code store__cursor_parse(
     const char *text, int64_t first, struct store_cursor *cursor_out);
 char *store__cursor_text(int64_t at, const char *id);
+/* Of limit + 1 items the last is only a sign that there are more: it is taken
+ * away, and the cursor behind the one before it returned (NULL = the end). */
+char *store__cut_page(json_t *items, int limit, const char *at_key);
 
 #endif

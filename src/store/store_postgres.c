@@ -157,4 +157,5 @@ const struct store_backend store_postgres_backend = {
 	.talk = &store_postgres__talk,
 	.turns = &store_postgres__turns,
 	.admin = &store_postgres__admin,
+	.erase = &store_postgres__erase,
 };

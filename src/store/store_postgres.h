@@ -63,5 +63,6 @@ extern const struct store_lease_ops store_postgres__leases;
 extern const struct store_talk_ops store_postgres__talk;
 extern const struct store_turn_ops store_postgres__turns;
 extern const struct store_admin_ops store_postgres__admin;
+extern const struct store_erase_ops store_postgres__erase;
 
 #endif

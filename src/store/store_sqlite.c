@@ -117,4 +117,5 @@ const struct store_backend store_sqlite_backend = {
 	.talk = &store_sqlite__talk,
 	.turns = &store_sqlite__turns,
 	.admin = &store_sqlite__admin,
+	.erase = &store_sqlite__erase,
 };

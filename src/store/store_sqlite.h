@@ -40,5 +40,6 @@ extern const struct store_lease_ops store_sqlite__leases;
 extern const struct store_talk_ops store_sqlite__talk;
 extern const struct store_turn_ops store_sqlite__turns;
 extern const struct store_admin_ops store_sqlite__admin;
+extern const struct store_erase_ops store_sqlite__erase;
 
 #endif

@@ -50,20 +50,6 @@ store_conversation_get(struct store *store, const char *brand, const char *id,
 	    store->backend->talk->get(store, brand, id, conversation_out));
 }
 
-/* Of limit + 1 items the last is only a sign that there are more. */
-static char *
-cut_page(json_t *items, int limit, const char *at_key)
-{
-	json_t *last;
-
-	if (json_array_size(items) <= (size_t)limit)
-		return NULL;
-	json_array_remove(items, (size_t)limit);
-	last = json_array_get(items, (size_t)limit - 1);
-	return store__cursor_text(
-	    json_int(last, at_key, 0), json_str(last, "id"));
-}
-
 enum err_code
 store_conversation_list(struct store *store, const char *brand,
     const char *user_id, const char *cursor, int limit, json_t **items_out,
@@ -78,7 +64,7 @@ store_conversation_list(struct store *store, const char *brand,
 	TRY(STORE_CALL(store, "conversation.list",
 	    store->backend->talk->list(
 		store, brand, user_id, &after, limit + 1, &items)));
-	*next_out = cut_page(items, limit, "created_at");
+	*next_out = store__cut_page(items, limit, "created_at");
 	*items_out = items;
 	return OK;
 }
@@ -98,7 +84,7 @@ store_messages(struct store *store, const char *brand,
 	TRY(STORE_CALL(store, "messages",
 	    store->backend->talk->messages(
 		store, brand, conversation_id, &after, limit + 1, &items)));
-	*next_out = cut_page(items, limit, "seq");
+	*next_out = store__cut_page(items, limit, "seq");
 	json_array_foreach (items, i, item)
 		json_object_del(item, "seq");
 	*items_out = items;
@@ -145,6 +131,20 @@ store_conversation_slots(struct store *store, const char *brand, const char *id,
 		return err_set(ERR_INVALID, "slots: want a JSON object");
 	return STORE_CALL(store, "conversation.slots",
 	    store->backend->talk->slots(store, brand, id, slots_json));
+}
+
+enum err_code
+store_erase(struct store *store, const struct store_erasure *erasure,
+    int64_t *erased_out)
+{
+	if (erasure->brand != NULL) {
+		TRY(store__check_brand(erasure->brand));
+		if (erasure->conversation_id == NULL)
+			TRY(store__check_text(
+			    "user.id", erasure->user_id, NAME_MAX_BYTES));
+	}
+	return STORE_CALL(store, "erase",
+	    store->backend->erase->erase(store, erasure, erased_out));
 }
 
 /* ---- turns ---- */

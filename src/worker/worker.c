@@ -314,6 +314,28 @@ is_reaper(const char *token)
 	       ERR_CONFLICT;
 }
 
+#define DAY_MS ((int64_t)24 * 3600 * 1000)
+
+/* What is past its time, a bounded part in each minute. */
+static void
+retain(void)
+{
+	int64_t now = (int64_t)clock_wall_ms(), erased = 0;
+	int64_t days = config_int(CFG_RETENTION_DAYS);
+	struct store_erasure old = { .before = now - days * DAY_MS };
+	enum err_code rc = OK;
+
+	if (days > 0)
+		rc = store_erase(product->store, &old, &erased);
+	if (erased > 0)
+		log_info("retention.erased", kv_int("conversations", erased));
+	days = config_int(CFG_AUDIT_DAYS);
+	if (rc == OK && days > 0)
+		rc = store_audit_forget(product->store, now - days * DAY_MS);
+	if (rc != OK)
+		log_warn("retention.failed", kv_str("error", err_message()));
+}
+
 static void
 reaper_run(void *arg)
 {
@@ -332,8 +354,10 @@ reaper_run(void *arg)
 			    "reaper.failed", kv_str("error", err_message()));
 		else if (count > 0)
 			log_info("reaper.queued", kv_int("documents", count));
-		if (++sweep % 60 == 0)
-			store_sweep(product->store);
+		if (++sweep % 60 != 0)
+			continue;
+		store_sweep(product->store);
+		retain();
 	}
 	atomic_fetch_sub(&running, 1);
 }

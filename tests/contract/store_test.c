@@ -1210,6 +1210,173 @@ an_answer_is_forgotten_after_a_day(void **state)
 	    store_dedup_begin(store, "k1", "new", 1000, &answer), ERR_CONFLICT);
 }
 
+/* ---- erasure and retention ---- */
+
+/* A turn whose stored answer names its conversation, as real ones do. */
+static void
+say_fully(struct store *store, const struct conversation *c, const char *key)
+{
+	char body[160];
+	struct turn_row t = { .brand_id = "acme",
+		.channel = "webchat",
+		.user_id = c->user_id,
+		.message = "my number is 555",
+		.reply = "noted",
+		.outcome = "done",
+		.body = body,
+		.dedup_key = key };
+
+	ident_new("tn", t.id);
+	str_copy(t.conversation_id, sizeof(t.conversation_id), c->id);
+	snprintf(body, sizeof(body), "{\"conversation_id\":\"%s\"}", c->id);
+	assert_int_equal(store_turn_add(store, &t), OK);
+}
+
+static bool
+is_claimable(struct store *store, const char *key)
+{
+	char *answer = NULL;
+
+	assert_int_equal(store_dedup_begin(store, key, "", 1, &answer), OK);
+	mem_free(answer);
+	return answer == NULL;
+}
+
+static void
+an_erased_user_leaves_nothing_behind(void **state)
+{
+	struct store *store = store_of(state);
+	struct conversation mine = opened(store, "u1"), kept;
+	struct store_erasure e = { .brand = "other", .user_id = "u1" };
+	json_t *items;
+	char *next;
+	int64_t n;
+
+	say_fully(store, &mine, "turn|acme|webchat|1");
+	say_fully(store, &mine, "idem|turn|acme|1");
+	kept = opened(store, "u2");
+	say_fully(store, &kept, "turn|acme|webchat|2");
+	assert_int_equal(store_erase(store, &e, &n), OK);
+	assert_int_equal(n, 0); /* another brand's user of that name */
+	e.brand = "acme";
+	assert_int_equal(store_erase(store, &e, &n), OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(store_erase(store, &e, &n), OK);
+	assert_int_equal(n, 0);
+	assert_int_equal(
+	    store_messages(store, "acme", mine.id, NULL, 9, &items, &next),
+	    ERR_NOT_FOUND);
+	assert_true(is_claimable(store, "turn|acme|webchat|1"));
+	assert_true(is_claimable(store, "idem|turn|acme|1"));
+	assert_false(is_claimable(store, "turn|acme|webchat|2"));
+	assert_int_equal(
+	    store_messages(store, "acme", kept.id, NULL, 9, &items, &next), OK);
+	assert_int_equal(json_array_size(items), 2);
+	json_decref(items);
+	conversation_done(&mine);
+	conversation_done(&kept);
+}
+
+static void
+one_conversation_is_erased_with_its_turns(void **state)
+{
+	struct store *store = store_of(state);
+	struct conversation c = opened(store, "u1");
+	struct store_erasure e = { .brand = "other", .conversation_id = c.id };
+	json_t *body;
+	int64_t n;
+	struct turn_row t = { .id = "tn_gone",
+		.brand_id = "acme",
+		.channel = "webchat",
+		.user_id = "u1",
+		.message = "m",
+		.outcome = "done",
+		.body = "{}" };
+
+	str_copy(t.conversation_id, sizeof(t.conversation_id), c.id);
+	assert_int_equal(store_turn_add(store, &t), OK);
+	assert_int_equal(store_erase(store, &e, &n), OK);
+	assert_int_equal(n, 0);
+	e.brand = "acme";
+	assert_int_equal(store_erase(store, &e, &n), OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(store_turn_get(store, "acme", "tn_gone", &body, NULL),
+	    ERR_NOT_FOUND);
+	/* A turn that was running in it stores nothing. */
+	str_copy(t.id, sizeof(t.id), "tn_late");
+	assert_int_equal(store_turn_add(store, &t), ERR_NOT_FOUND);
+	e = (struct store_erasure){ .brand = "acme" };
+	assert_int_equal(store_erase(store, &e, &n), ERR_INVALID);
+	conversation_done(&c);
+}
+
+static void
+old_conversations_are_erased_some_at_a_time(void **state)
+{
+	struct store *store = store_of(state);
+	struct store_erasure e = { 0 };
+	char user[16];
+	json_t *items;
+	char *next;
+	int64_t n;
+
+	for (int i = 0; i < STORE_ERASE_MAX + 1; i++) {
+		struct conversation c;
+
+		snprintf(user, sizeof(user), "u%d", i);
+		c = opened(store, user);
+		conversation_done(&c);
+	}
+	clock_fake_advance(1000);
+	e.before = (int64_t)clock_wall_ms();
+	clock_fake_advance(1000);
+	{
+		struct conversation fresh = opened(store, "fresh");
+
+		conversation_done(&fresh);
+	}
+	assert_int_equal(store_erase(store, &e, &n), OK);
+	assert_int_equal(n, STORE_ERASE_MAX);
+	assert_int_equal(store_erase(store, &e, &n), OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(store_erase(store, &e, &n), OK);
+	assert_int_equal(n, 0);
+	assert_int_equal(store_conversation_list(
+			     store, "acme", NULL, NULL, 9, &items, &next),
+	    OK);
+	assert_int_equal(json_array_size(items), 1);
+	json_decref(items);
+}
+
+static void
+the_audit_is_read_newest_first_and_forgotten_by_age(void **state)
+{
+	struct store *store = store_of(state);
+	json_t *items;
+	char *next, *end;
+
+	assert_int_equal(store_audit(store, "ky_1", "key.add", "a", "x"), OK);
+	assert_int_equal(store_audit(store, "ky_1", "key.add", "b", ""), OK);
+	clock_fake_advance(1000);
+	assert_int_equal(store_audit(store, "ky_2", "key.revoke", "a", ""), OK);
+	assert_int_equal(store_audit_list(store, NULL, 2, &items, &next), OK);
+	assert_int_equal(json_array_size(items), 2);
+	assert_string_equal(
+	    json_str(json_array_get(items, 0), "action"), "key.revoke");
+	json_decref(items);
+	assert_int_equal(store_audit_list(store, next, 2, &items, &end), OK);
+	assert_int_equal(json_array_size(items), 1);
+	assert_string_equal(json_str(json_array_get(items, 0), "detail"), "x");
+	assert_null(end);
+	json_decref(items);
+	mem_free(next);
+	assert_int_equal(
+	    store_audit_forget(store, (int64_t)clock_wall_ms()), OK);
+	assert_int_equal(store_audit_list(store, NULL, 9, &items, &end), OK);
+	assert_int_equal(json_array_size(items), 1);
+	json_decref(items);
+}
+
 /* ---- keys, scripts, decorators ---- */
 
 static void
@@ -1342,6 +1509,10 @@ main(void)
 		T(a_duplicate_gets_the_first_answer),
 		T(a_claim_whose_owner_died_is_taken_over),
 		T(an_answer_is_forgotten_after_a_day),
+		T(an_erased_user_leaves_nothing_behind),
+		T(one_conversation_is_erased_with_its_turns),
+		T(old_conversations_are_erased_some_at_a_time),
+		T(the_audit_is_read_newest_first_and_forgotten_by_age),
 		T(a_revoked_key_is_not_found),
 		T(the_last_good_scripts_come_back),
 		T(the_store_can_be_written),

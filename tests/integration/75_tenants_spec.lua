@@ -71,6 +71,9 @@ describe("a brand's key", function()
         return 0
       end
       local kind = template:match("{brand_id}/(%w+)")
+      if kind == "users" then
+        return 0 -- named by the brand itself, not by a row: see 76_erasure_spec
+      end
       local path = template:gsub("{brand_id}", "alpha"):gsub("{id}", ids[kind] or error(template))
       local answer = call(path, method, operation)
       assert.equal(404, answer.status, method .. " " .. path .. ": " .. answer.text)
