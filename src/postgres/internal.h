@@ -131,5 +131,10 @@ void postgres__why(const PGconn *pg, char *out, size_t size);
 /* ---- migrate.c ---- */
 /* Blocks. */
 enum err_code postgres__check(struct postgres *postgres);
+/* The oldest program, by the last migration that it knows, that may serve on
+ * the schema after this one: what the file's first line `-- min_reader: N`
+ * says, else (or when that makes no sense) `version`, its own number. */
+struct embed;
+int postgres__min_reader(const struct embed *file, int version);
 
 #endif

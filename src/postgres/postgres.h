@@ -30,17 +30,20 @@ struct postgres;
 
 /* Reads the URL (libpq's: several hosts, sslmode, ...; target_session_attrs is
  * read-write unless it says otherwise) and looks whether a server answers and
- * has this program's schema. ERR_CONFIG, ERR_UNAVAILABLE, ERR_CONFLICT (schema;
- * says to run `xin migrate`). WAITS in a fiber, blocks outside. */
+ * has this program's schema, or a newer one that says that this program may
+ * serve on it. ERR_CONFIG, ERR_UNAVAILABLE, ERR_CONFLICT (schema; says to run
+ * `xin migrate`). WAITS in a fiber, blocks outside. */
 enum err_code postgres_open(const char *url, struct postgres **postgres_out);
 /* Nobody may be using it. WAITS in a fiber, blocks outside. */
 void postgres_close(struct postgres *postgres);
 
 /* Bring the database to this program's schema: the embedded files
  * schemas/postgres/NNNN_name.sql, each in a transaction, under an advisory
- * lock, so that several processes may try at once. The number of files applied
- * and the version reached. ERR_CONFLICT when the database is newer. Blocks: not
- * on a loop. */
+ * lock, so that several processes may try at once, and with short waits for the
+ * locks of tables, so that traffic goes on. The number of files applied and the
+ * version found or reached. A newer schema that this program may serve on is
+ * left as it is (a roll-back runs this too), another is ERR_CONFLICT. Blocks:
+ * not on a loop. */
 enum err_code postgres_migrate(
     const char *url, int *applied_out, int *version_out);
 

@@ -1068,12 +1068,20 @@ processes_that_migrate_at_once_do_it_once(void **state)
 }
 
 static void
+sql(const char *at, const char *text)
+{
+	char *line = mem_printf("psql -qX '%s' -c \"%s\" >/dev/null", at, text);
+
+	assert_int_equal(system(line), 0);
+	mem_free(line);
+}
+
+static void
 another_schema_says_to_migrate(void **state)
 {
 	char *fresh = postgres_server_fresh();
 	struct store *store;
 	int applied, version;
-	char newer[256];
 
 	(void)state;
 	assert_int_equal(store_open(fresh, NULL, &store), ERR_CONFLICT);
@@ -1081,14 +1089,90 @@ another_schema_says_to_migrate(void **state)
 	assert_int_equal(postgres_migrate(fresh, &applied, &version), OK);
 	assert_int_equal(store_open(fresh, NULL, &store), OK);
 	store_close(store);
-	snprintf(newer, sizeof(newer),
-	    "psql -qX '%s' -c \"insert into schema_migrations values(9, 'x')\"",
-	    fresh);
-	assert_int_equal(system(newer), 0);
+	sql(fresh, "insert into schema_migrations values(9, 'x')");
 	assert_int_equal(store_open(fresh, NULL, &store), ERR_CONFLICT);
 	assert_non_null(strstr(err_message(), "newer version"));
 	assert_int_equal(
 	    postgres_migrate(fresh, &applied, &version), ERR_CONFLICT);
+	mem_free(fresh);
+}
+
+/* The replicas of a roll-out that are still to go, and those of a roll-back,
+ * whose hook migrates too. */
+static void
+a_newer_schema_that_lets_old_programs_in_is_served(void **state)
+{
+	char *fresh = postgres_server_fresh();
+	int applied, known, version;
+	struct store *store;
+
+	(void)state;
+	assert_int_equal(postgres_migrate(fresh, &applied, &known), OK);
+	sql(fresh, "insert into schema_migrations(version, name, min_reader)"
+		   " values(90, 'x', 1), (91, 'y', 2)");
+	assert_int_equal(store_open(fresh, NULL, &store), OK);
+	store_close(store);
+	assert_int_equal(postgres_migrate(fresh, &applied, &version), OK);
+	assert_int_equal(applied, 0);
+	assert_int_equal(version, 91);
+
+	/* The strictest of them counts, not the last. */
+	sql(fresh, "update schema_migrations set min_reader = 90"
+		   " where version = 90");
+	assert_int_equal(store_open(fresh, NULL, &store), ERR_CONFLICT);
+	assert_non_null(strstr(err_message(), "knows 90 at least"));
+	assert_int_equal(
+	    postgres_migrate(fresh, &applied, &version), ERR_CONFLICT);
+	mem_free(fresh);
+}
+
+/* As it was before there was such a column. */
+static void
+a_schema_without_the_column_is_known_and_gets_it(void **state)
+{
+	char *fresh = postgres_server_fresh();
+	int applied, version;
+	struct store *store;
+
+	(void)state;
+	assert_int_equal(postgres_migrate(fresh, &applied, &version), OK);
+	sql(fresh, "alter table schema_migrations drop column min_reader");
+	assert_int_equal(store_open(fresh, NULL, &store), OK);
+	store_close(store);
+	assert_int_equal(postgres_migrate(fresh, &applied, &version), OK);
+	assert_int_equal(applied, 0);
+	sql(fresh, "select min_reader from schema_migrations");
+	mem_free(fresh);
+}
+
+/* From schema 1, while a long reader holds the table that 2 alters: others who
+ * read it meanwhile wait for a part of their limit only. */
+static void
+a_migration_lets_the_traffic_through(void **state)
+{
+	char *fresh = postgres_server_fresh();
+	char *hold = mem_printf(
+	    "psql -qX '%s' -c \"begin; lock table knowledge_sources in access"
+	    " share mode; select pg_sleep(6)\" >/dev/null & sleep 0.3",
+	    fresh);
+	int applied = 0, version;
+	pid_t child;
+
+	(void)state;
+	assert_int_equal(postgres_migrate(fresh, &applied, &version), OK);
+	sql(fresh, "alter table knowledge_sources drop column waiting_since;"
+		   " delete from schema_migrations where version = 2");
+	assert_int_equal(system(hold), 0);
+	child = fork();
+	if (child == 0)
+		_exit(postgres_migrate(fresh, &applied, &version) == OK
+			  ? applied
+			  : 100);
+	for (int i = 0; i < 20; i++)
+		sql(fresh, "set statement_timeout = '3500ms';"
+			   " select 1 from knowledge_sources");
+	assert_int_equal(exit_code(child), version - 1);
+	mem_free(hold);
 	mem_free(fresh);
 }
 
@@ -1098,6 +1182,11 @@ run_all(void)
 	const struct CMUnitTest migrations[] = {
 		cmocka_unit_test(processes_that_migrate_at_once_do_it_once),
 		cmocka_unit_test(another_schema_says_to_migrate),
+		cmocka_unit_test(
+		    a_newer_schema_that_lets_old_programs_in_is_served),
+		cmocka_unit_test(
+		    a_schema_without_the_column_is_known_and_gets_it),
+		cmocka_unit_test(a_migration_lets_the_traffic_through),
 	};
 	const struct CMUnitTest store_postgres[] = {
 		cmocka_unit_test(
