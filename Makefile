@@ -5,12 +5,12 @@ JOBS ?= $(shell nproc)
 BUSTED ?= busted
 
 .PHONY: build run test test-unit test-contract test-integration test-lua \
-	test-e2e test-asan lint soak bench clean help
+	test-e2e test-asan lint soak bench load-test clean help
 
 help:
 	@echo "make run    build and start all services on this machine"
 	@echo "make test   build and run every suite"
-	@echo "make build | lint | soak | bench | clean"
+	@echo "make build | lint | soak | bench | load-test | clean"
 
 build/build.ninja: CMakeLists.txt
 	@scripts/bootstrap build
@@ -57,6 +57,10 @@ lint:
 soak:
 	@scripts/bootstrap soak
 	@scripts/soak
+
+# LOCUST_HOST=https://gateway.example make load-test LOCUST_ARGS="--spawn-rate 5"
+load-test:
+	@scripts/load_test $(LOCUST_ARGS)
 
 bench: build
 	@ninja -C build -j $(JOBS) benches
