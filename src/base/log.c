@@ -46,8 +46,8 @@ log_owner(enum service service)
 	log_service = (int)service;
 }
 
-static const char *
-service_of(const struct task *task)
+const char *
+log__service(const struct task *task)
 {
 	return service_name(task != NULL && task->service != SERVICE_NONE
 				? task->service
@@ -135,7 +135,7 @@ format_json(struct buf *line, enum log_level level, const char *event,
 	buf_add_json(line, event, strlen(event));
 	buf_addf(line, ",\"level\":\"%s\",\"timestamp\":\"%s\"",
 	    level_names[level], now);
-	add_field(line, "service", service_of(task));
+	add_field(line, "service", log__service(task));
 	if (task != NULL) {
 		add_field(line, "correlation_id", task->request_id);
 		add_field(line, "brand_id", task->brand_id);
@@ -174,7 +174,8 @@ format_pretty(struct buf *line, enum log_level level, const char *event,
 	clock_rfc3339(clock_wall_ms(), now);
 	buf_addf(line, "%.12s %s%-7s%s %-13s %-24s", now + 11,
 	    log_coloured ? colours[level] : "", level_names[level],
-	    log_coloured ? "\033[0m" : "", short_name(service_of(task)), event);
+	    log_coloured ? "\033[0m" : "", short_name(log__service(task)),
+	    event);
 	for (; pairs->type != KV_END; pairs++) {
 		buf_addf(line, " %s=", pairs->key);
 		add_value(line, pairs);

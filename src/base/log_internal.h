@@ -2,7 +2,6 @@
 #ifndef XIN_BASE_LOG_INTERNAL_H
 #define XIN_BASE_LOG_INTERNAL_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -12,8 +11,8 @@
  * writer runs. Takes no part in formatting. */
 void log_out__line(const char *line, size_t len);
 void log_out__descriptor(int fd);
-/* Every signal but those of faults: for threads that handle none. */
-void log_out__block_signals(sigset_t *old_out);
+/* Whose line this is: the task's service, else the process' owner. */
+const char *log__service(const struct task *task);
 
 /* log_limit.c: may this line be written? `suppressed_out` gets how many like
  * it were not since the last one that was. */

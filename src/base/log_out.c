@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/error.h"
 #include "base/log_internal.h"
 #include "base/metric.h"
@@ -120,6 +121,8 @@ write_half(struct half *half)
 		done += n;
 		atomic_store(&half->done, done);
 	}
+	while (atomic_load(&crashed)) /* log_out_last writes the rest */
+		pause();
 }
 
 /* ---- the writer ---- */
@@ -198,6 +201,7 @@ writer_main(void *arg)
 
 	(void)arg;
 	is_writer = true;
+	crash_guard_thread();
 	pthread_setname_np(pthread_self(), "log");
 	while (write_round())
 		if (atomic_load(&state) == QUEUED)
@@ -244,19 +248,6 @@ log_out__line(const char *line, size_t len)
 /* ---- start and stop ---- */
 
 void
-log_out__block_signals(sigset_t *old_out)
-{
-	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL,
-		SIGABRT };
-	sigset_t set;
-
-	sigfillset(&set);
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-		sigdelset(&set, faults[i]);
-	pthread_sigmask(SIG_SETMASK, &set, old_out);
-}
-
-void
 log_start(void)
 {
 	pthread_condattr_t attr;
@@ -271,7 +262,7 @@ log_start(void)
 	pthread_condattr_destroy(&attr);
 	out.finished = false;
 	atomic_store(&state, QUEUED);
-	log_out__block_signals(&old);
+	crash_block_signals(&old);
 	rc = pthread_create(&out.thread, NULL, writer_main, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc != 0)
@@ -344,11 +335,12 @@ log_out_last(const char *line, size_t len)
 {
 	const struct timespec moment = { .tv_nsec = 10000000 };
 	uint64_t until = real_ms() + LAST_MS;
-	unsigned now = atomic_load(&filling);
+	unsigned now;
 
 	if (atomic_load(&state) != DIRECT) {
 		atomic_store(&crashed, true);
 		nanosleep(&moment, NULL);
+		now = atomic_load(&filling);
 		for (unsigned i = 0; i < 2; i++) {
 			struct half *half = &halves[(now + 1 + i) % 2];
 			size_t done = atomic_load(&half->done);

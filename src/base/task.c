@@ -43,6 +43,7 @@ task_inherit(struct task *task, const struct task *like)
 	task->service = like->service;
 	memcpy(task->request_id, like->request_id, sizeof(task->request_id));
 	memcpy(task->brand_id, like->brand_id, sizeof(task->brand_id));
+	memcpy(task->generation, like->generation, sizeof(task->generation));
 	memcpy(task->trace_id, like->trace_id, sizeof(task->trace_id));
 	memcpy(task->span_id, like->span_id, sizeof(task->span_id));
 	task->trace_flags = like->trace_flags;

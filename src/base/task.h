@@ -26,6 +26,7 @@ const char *service_name(enum service service);
 
 #define REQUEST_ID_SIZE 129
 #define BRAND_ID_SIZE   64
+#define GENERATION_SIZE 16
 
 struct task {
 	struct arena arena;
@@ -35,6 +36,7 @@ struct task {
 	bool cancelled;
 	char request_id[REQUEST_ID_SIZE]; /* correlation_id in logs */
 	char brand_id[BRAND_ID_SIZE];
+	char generation[GENERATION_SIZE]; /* of its scripts; "" = none */
 	/* W3C trace context (base/trace.h): "" = none. */
 	char trace_id[33];
 	char span_id[17];       /* of the running span, or of the caller's */

@@ -121,6 +121,7 @@ pool_thread(uv_work_t *request)
 {
 	struct pool_work *work = request->data;
 
+	crash_guard_thread();
 	task_enter(work->task);
 	work->rc = work->fn(work->arg);
 	task_enter(NULL);

@@ -6,6 +6,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <uv.h>
+#include "base/crash.h"
 #include "fiber/fiber.h"
 #include "fiber/loop.h"
 
@@ -75,7 +76,7 @@ void fiber__entry(void);
 void fiber__stack_map(struct fiber *fiber);
 void fiber__stack_unmap(struct fiber *fiber);
 /* On a loop's thread, first: name stack overflows before they end us. */
-void fiber__guard_thread(struct loop *loop);
+void fiber__describe_fault(const void *address, struct crash_notes *notes_out);
 
 /* ---- mail (mail.c) */
 struct loop__mail {
@@ -112,7 +113,6 @@ struct loop {
 	uv_async_t async;
 	uv_timer_t uv_timer;
 	bool idling;
-	void *signal_stack;
 
 	/* mail */
 	_Atomic(struct loop__mail *) mail;

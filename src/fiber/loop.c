@@ -291,7 +291,7 @@ loop_thread(void *arg)
 #if defined(FIBER_TSAN)
 	loop->tsan = __tsan_get_current_fiber();
 #endif
-	fiber__guard_thread(loop);
+	crash_guard_thread();
 	watchdog__busy(loop);
 	sem_post(&loop->ready);
 	uv_run(&loop->uv, UV_RUN_DEFAULT);
@@ -338,6 +338,8 @@ process_setup(void)
 		return;
 	ready = true;
 	signal(SIGPIPE, SIG_IGN);
+	crash_install();
+	crash_describe(fiber__describe_fault);
 	/* uv's pool also resolves names: leave room for slow ones. */
 	snprintf(
 	    threads, sizeof(threads), "%u", uv_available_parallelism() + 6);
@@ -393,7 +395,6 @@ loop_free(struct loop *loop)
 {
 	sem_destroy(&loop->ready);
 	sem_destroy(&loop->ended);
-	mem_free(loop->signal_stack);
 	mem_free(loop);
 }
 

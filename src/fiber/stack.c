@@ -9,7 +9,6 @@
  * connections and turns that the floors above enforce.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -59,47 +58,23 @@ fiber__stack_unmap(struct fiber *fiber)
 
 /* ---- saying that a stack was too small ---- */
 
-#if defined(FIBER_ASAN) || defined(FIBER_TSAN)
+/* In signal context. */
 void
-fiber__guard_thread(struct loop *loop)
+fiber__describe_fault(const void *address, struct crash_notes *notes_out)
 {
-	loop->signal_stack = NULL; /* they report faults themselves */
-}
-#else
-#define SIGNAL_STACK_BYTES ((size_t)32 << 10)
+	const struct fiber *fiber = fiber_self();
+	const struct loop *loop = loop_self();
+	const char *at = address;
+	uint64_t words[LOOP_LABEL_WORDS];
 
-/* A fault in the running fiber's guard page gets a sentence; then, as for any
- * other fault, the default action ends the process with a core. */
-static void
-on_fault(int signal_number, siginfo_t *info, void *context)
-{
-	static const char sentence[] =
-	    "{\"event\":\"process.panic\",\"level\":\"error\","
-	    "\"message\":\"a fiber's stack overflowed\"}\n";
-	struct fiber *fiber = fiber_self();
-	const char *at = info->si_addr;
-
-	(void)context;
+	_Static_assert(sizeof(words) <= sizeof(notes_out->detail), "no room");
 	if (fiber != NULL && at < fiber->stack &&
-	    at >= fiber->stack - sysconf(_SC_PAGESIZE) &&
-	    write(STDOUT_FILENO, sentence, sizeof(sentence) - 1) < 0)
-		abort();
-	signal(signal_number, SIG_DFL);
+	    at >= fiber->stack - sysconf(_SC_PAGESIZE))
+		notes_out->reason = "a fiber's stack overflowed";
+	if (loop == NULL)
+		return;
+	notes_out->doing = atomic_load(&loop->label);
+	for (size_t i = 0; i < LOOP_LABEL_WORDS; i++)
+		words[i] = atomic_load(&loop->detail[i]);
+	memcpy(notes_out->detail, words, sizeof(words) - 1);
 }
-
-/* The handler needs a stack of its own: the fiber's is used up. */
-void
-fiber__guard_thread(struct loop *loop)
-{
-	struct sigaction action = { .sa_sigaction = on_fault,
-		.sa_flags = SA_SIGINFO | SA_ONSTACK };
-	stack_t stack = { .ss_size = SIGNAL_STACK_BYTES };
-
-	loop->signal_stack = mem_alloc(SIGNAL_STACK_BYTES);
-	stack.ss_sp = loop->signal_stack;
-	sigemptyset(&action.sa_mask);
-	if (sigaltstack(&stack, NULL) != 0 ||
-	    sigaction(SIGSEGV, &action, NULL) != 0)
-		panic("no stack for faults: %s", strerror(errno));
-}
-#endif

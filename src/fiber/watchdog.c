@@ -221,7 +221,7 @@ watchdog__start(void)
 {
 	struct sigaction action = { .sa_handler = on_signal,
 		.sa_flags = SA_RESTART };
-	sigset_t all, old;
+	sigset_t old;
 	int rc;
 
 	sigemptyset(&action.sa_mask);
@@ -230,8 +230,7 @@ watchdog__start(void)
 	sem_init(&wake, 0, 0);
 	atomic_store(&ending, false);
 	atomic_store(&parked, false);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
+	crash_block_signals(&old);
 	rc = pthread_create(&thread, NULL, watchdog_thread, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc != 0)

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
+#include "base/task.h"
 #include "fiber/fiber.h"
 #include "fiber/loop.h"
 #include "script/internal.h"
@@ -508,6 +509,9 @@ script_session_open(const char *brand, struct script_generation *gen,
 		script_session_close(session);
 		return rc;
 	}
+	if (task_self() != NULL)
+		str_copy(task_self()->generation, GENERATION_SIZE,
+		    script_generation_id(session->gen));
 	*session_out = session;
 	return OK;
 }

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/metric.h"
 #include "fiber/fiber.h"
 #include "sqlite/sqlite_internal.h"
@@ -158,6 +159,7 @@ writer_main(void *arg)
 	struct sqlite *db = arg;
 	struct sqlite_write *group;
 
+	crash_guard_thread();
 	while ((group = take_group(db)) != NULL) {
 		commit_group(db->writer, group);
 		tell_group(db, group);
@@ -168,12 +170,11 @@ writer_main(void *arg)
 enum err_code
 sqlite__writer_start(struct sqlite *db)
 {
-	sigset_t all, before;
+	sigset_t before;
 	int rc;
 
 	/* Signals are for the main thread and the loops. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	crash_block_signals(&before);
 	rc = pthread_create(&db->thread, NULL, writer_main, db);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc != 0)
