@@ -305,7 +305,9 @@ say(int number, const siginfo_t *info)
 {
 	static struct line line; /* one thread at most comes here, once */
 
-	add(&line, "{\"event\":\"process.crashed\",\"level\":\"error\"");
+	add(&line, "{");
+	add_text(&line, "event", "process.crashed");
+	add_text(&line, "level", "error");
 	add_time(&line);
 	add_task(&line);
 	add_cause(&line, number, info);

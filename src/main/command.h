@@ -40,6 +40,12 @@ int command_fail(enum err_code rc);
  * message. For commands whose stdout is their answer. */
 bool command_setup(void);
 
+/* The log of a service or a job, after config_load: stdout in the configured
+ * level and format, with a writer of its own; log_stop(COMMAND_LOG_MS) at the
+ * end. */
+#define COMMAND_LOG_MS 2000
+enum err_code command_log(void);
+
 /* One call of the API at XIN_URL (default http://127.0.0.1:8000) with XIN_KEY.
  * An error answer becomes its code and sentence. *answer_out may be NULL for
  * 204. From a fiber. WAITS. */

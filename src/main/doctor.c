@@ -6,10 +6,12 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/checkup.h"
 #include "base/config.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "domain/product.h"
 #include "fiber/loop.h"
 #include "main/back_ends.h"
@@ -114,14 +116,11 @@ command_doctor(int argc, char **argv)
 	return doctor.failed > 0 ? 1 : 0;
 }
 
-int
-command_migrate(int argc, char **argv)
+static int
+migrate_on_terminal(void)
 {
-	int applied, version, words;
-	const struct option_spec options[] = { { 0 } };
+	int applied, version;
 
-	if (!command_options(argc, argv, options, &words) || words > 0)
-		return 2;
 	if (!command_setup())
 		return 1;
 	if (back_ends_migrate(&applied, &version) != OK)
@@ -132,4 +131,36 @@ command_migrate(int argc, char **argv)
 		printf("schema %d, %d migration%s applied\n", version, applied,
 		    applied == 1 ? "" : "s");
 	return 0;
+}
+
+/* As a job of a cluster: its log is what is left of it. */
+static int
+migrate_as_job(void)
+{
+	int applied = 0, version = 0;
+	enum err_code rc = config_load(".env");
+
+	if (rc == OK)
+		rc = command_log();
+	if (rc == OK)
+		rc = back_ends_migrate(&applied, &version);
+	if (rc == OK)
+		log_info("store.migrated", kv_int("schema", version),
+		    kv_int("applied", applied));
+	else
+		log_error("process.failed", kv_str("error_code", err_name(rc)),
+		    kv_str("error", err_message()));
+	log_stop(COMMAND_LOG_MS);
+	return rc == OK ? 0 : 1;
+}
+
+int
+command_migrate(int argc, char **argv)
+{
+	const struct option_spec options[] = { { 0 } };
+	int words;
+
+	if (!command_options(argc, argv, options, &words) || words > 0)
+		return 2;
+	return isatty(STDOUT_FILENO) ? migrate_on_terminal() : migrate_as_job();
 }

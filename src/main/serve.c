@@ -38,8 +38,6 @@
 #include "text/match.h"
 #include "worker/worker.h"
 
-#define LAST_LINES_MS 2000 /* for a log that nobody reads at the end */
-
 static struct {
 	struct product product;
 	struct http_server *orchestrator, *gateway;
@@ -69,8 +67,8 @@ listen_of(enum config setting, const char *fallback)
 	return listen[0] != '\0' ? listen : fallback;
 }
 
-static enum err_code
-setup_log(void)
+enum err_code
+command_log(void)
 {
 	const char *format = config_str(CFG_LOG_FORMAT);
 	enum log_level level;
@@ -387,7 +385,7 @@ run(const char *name, enum service service, enum err_code (*start)(void))
 	log_owner(service);
 	rc = config_load(".env");
 	if (rc == OK)
-		rc = setup_log();
+		rc = command_log();
 	if (rc == OK) {
 		log_info("process.started", kv_str("command", name),
 		    kv_str("version", XIN_VERSION), kv_int("pid", getpid()));
@@ -401,7 +399,7 @@ run(const char *name, enum service service, enum err_code (*start)(void))
 	stop();
 	if (rc == OK)
 		log_info("process.stopped");
-	log_stop(LAST_LINES_MS);
+	log_stop(COMMAND_LOG_MS);
 	return rc == OK ? 0 : 1;
 }
 
