@@ -66,19 +66,36 @@ CASES = {
 }
 
 
+# An outage of 40 minutes: documents wait by design, so the two are silent; and
+# told when they still stand after it. A back end that comes and goes is no
+# excuse: the same series beside one that is up every other minute.
+STILL = [gauge("xin_sources_still_seconds", 1000, at=90)]
+WAITING = [gauge("xin_queue_oldest_wait_seconds", 400, at=90),
+           gauge('xin_queue_depth{state="waiting"}', 9, at=90)]
+AWAY = ('xin_dependency_up{service="s",name="objects"}', "0x40 1x600")
+FLAPS = ('xin_dependency_up{service="s",name="objects"}', " ".join(["0 1"] * 300))
+OTHER = ('xin_dependency_up{service="s",name="orchestrator"}', "0x600")
+OUTAGES = [("XinIngestionStuck", [*STILL, AWAY], ((35, False), (60, True), (120, False))),
+           ("XinIngestionStuck", [*STILL, FLAPS], ((35, True), (120, False))),
+           ("XinIngestionStuck", [*STILL, OTHER], ((35, True), (120, False))),
+           ("XinIngestionBacklog", [*WAITING, AWAY], ((35, False), (70, True), (120, False)))]
+
+
 def written():
     """The file: each case asks for the alert by name, present and absent."""
     out = ["# SPDX-License-Identifier: Apache-2.0",
            "# Written from tests/support/alert_cases.py; every alert fires and falls silent.",
            "rule_files: [../rules.yml, ../alerts.yml]", "evaluation_interval: 1m", "tests:"]
-    for name, (series, fires, silent) in CASES.items():
+    cases = [(name, series, ((fires, True), (silent, False)))
+             for name, (series, fires, silent) in CASES.items()]
+    for name, series, moments in cases + OUTAGES:
         out += [f"  - name: {name}", "    interval: 1m", "    input_series:"]
         for text, values in series:
             out += [f"      - series: '{text}'", f"        values: '{values}'"]
         out += ["    promql_expr_test:"]
-        for minute, count in ((fires, 1), (silent, None)):
+        for minute, fires in moments:
             out += [f"      - expr: 'count(ALERTS{{alertname=\"{name}\", alertstate=\"firing\"}}) > 0'",
                     f"        eval_time: {minute}m"]
-            out += ["        exp_samples: [{labels: '{}', value: " + str(count) + "}]" if count
+            out += ["        exp_samples: [{labels: '{}', value: 1}]" if fires
                     else "        exp_samples: []"]
     return "\n".join(out) + "\n"
