@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A real Prometheus with our scrape file, rules and alerts watches the three
-processes: exemplars arrive, and when the worker, Redis and PostgreSQL (with
---full) are killed their alerts fire, and fall silent after the return. Only the
-waiting times are shortened. Exit status 77: something cannot be had here."""
+processes: exemplars arrive, and when the worker, Redis, the collector of traces,
+PostgreSQL and the storage (with --full) are killed their alerts fire, and
+fall silent after the return. Only the waiting times and the five minutes' rates
+are shortened. Exit status 77: something cannot be had here."""
 import json
 import pathlib
 import re
@@ -16,6 +17,7 @@ import urllib.parse
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 from cluster import OPENER, ROOT, Child, Cluster, Missing, free_port  # noqa: E402
+import otel_collector  # noqa: E402
 import promql  # noqa: E402
 from promtool import scrape  # noqa: E402
 
@@ -45,7 +47,7 @@ class Prometheus:
         (folder / "prometheus.yml").write_text(text)
         for name in ("rules.yml", "alerts.yml"):
             text = (RULES / name).read_text()
-            text = re.sub(r"for: \w+", "for: 2s", text)
+            text = re.sub(r"for: \w+", "for: 2s", text).replace("[5m]", "[15s]")
             (folder / name).write_text(text)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}/api/v1/"
@@ -80,6 +82,14 @@ class Alerts(unittest.TestCase):
     def setUpClass(cls):
         cls.cluster = Cluster(XIN_VITALS_MS="500")
         cls.addClassCleanup(cls.cluster.close)
+        try:
+            cls.collector = otel_collector.Collector(cls.cluster.folder)
+            cls.cluster.children.append(cls.collector)
+            cls.cluster.settings |= {"OTEL_EXPORTER_ENDPOINT": cls.collector.url,
+                                     "OTEL_BSP_SCHEDULE_DELAY": "200",
+                                     "OTEL_BSP_EXPORT_TIMEOUT": "1000"}
+        except Missing as missing:
+            cls.collector = str(missing)
         ports = {"xin-channel-gateway": free_port(), "xin-ingestion-worker": free_port()}
         cls.orchestrator = cls.cluster.role("orchestrator")
         cls.worker = cls.cluster.role(
@@ -100,16 +110,19 @@ class Alerts(unittest.TestCase):
         back()
         wait(f"{name} to fall silent", 90, lambda: not self.prometheus.firing(name, **labels))
 
+    def turn(self):
+        status, said = self.orchestrator.ask(
+            "POST", "/v1/brands/default/turns", {"message": "returns?", "user": {"id": "u"}},
+            {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
+        self.assertEqual(200, status, said)
+
     def test_1_all_are_scraped_under_load_with_exemplars_34(self):
         up = wait("three targets", 30, lambda: len(self.prometheus.query("up == 1")) == 3)
         self.assertTrue(up)
         self.orchestrator.ready("default", "returns.md", "# Returns\n\nWithin 30 days.\n")
         until = time.monotonic() + 4
         while time.monotonic() < until:
-            status, said = self.orchestrator.ask(
-                "POST", "/v1/brands/default/turns", {"message": "returns?", "user": {"id": "u"}},
-                {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
-            self.assertEqual(200, status, said)
+            self.turn()
             time.sleep(0.02)  # below the limit of 600 a minute
         now = time.time()
         found = wait("exemplars", 20, lambda: self.prometheus.get(
@@ -142,7 +155,38 @@ class Alerts(unittest.TestCase):
         self.fires_and_falls_silent(self.cluster.redis.kill, self.cluster.redis.start,
                                     "XinDependencyDown", name="queue")
 
-    @unittest.skipUnless(FULL, "the long part: --full")
+    def test_5b_a_killed_collector_is_told_and_serving_goes_on(self):
+        """With --full it is away for over a minute."""
+        if isinstance(self.collector, str):
+            self.skipTest(self.collector)
+        names = ("XinTracingFailing", "XinTracingDropping")
+        service = {"service": "xin-orchestrator"}
+
+        def firing():
+            self.turn()
+            return all(self.prometheus.firing(name, **service) for name in names)
+
+        def silent():
+            self.turn()
+            return not any(self.prometheus.firing(name) for name in names)
+
+        wait("quiet before", 60, silent)
+        self.collector.kill()
+        until = time.monotonic() + (65 if FULL else 0)
+        wait(f"{names}", 60, firing)
+        while time.monotonic() < until:
+            self.turn()
+            time.sleep(0.1)
+        for name in names:
+            page = self.prometheus.firing(name, **service)[0]["annotations"]["runbook_url"]
+            self.assertIn("docs/alerts/" + name, page)
+        self.assertEqual(200, self.orchestrator.ask("GET", "/health")[0])
+        self.collector.start()
+        wait("silence", 90, silent)
+        for sentence in ("tracing export failing", "tracing export recovered"):
+            said = [e for e in self.orchestrator.events() if e["event"] == sentence]
+            self.assertEqual(1, len(said), sentence)
+
     def test_6_a_killed_postgresql_is_told(self):
         self.fires_and_falls_silent(self.cluster.postgres.kill, self.cluster.postgres.start,
                                     "XinDependencyDown", name="store")

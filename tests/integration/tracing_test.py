@@ -9,7 +9,6 @@ import http.server
 import json
 import pathlib
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -17,8 +16,10 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
+import otel_collector  # noqa: E402
 import otlp_receiver  # noqa: E402
-from cluster import Child, Cluster, Missing, free_port  # noqa: E402
+import semconv  # noqa: E402
+from cluster import Cluster, Missing, free_port  # noqa: E402
 from otlp_receiver import Receiver  # noqa: E402
 from xin_process import OPENER, Xin  # noqa: E402
 
@@ -545,6 +546,24 @@ def check_joined(test, spans, wanted):
     return roots[0]
 
 
+class Table(unittest.TestCase):
+    """What holds real spans against the table can find fault."""
+    GOOD = {"http.request.method": "POST", "url.path": "/x", "url.scheme": "http",
+            "http.route": "/x", "http.response.status_code": 200, "xin.correlation_id": "c"}
+
+    def faults(self, name="POST /x", failed=False, events=(), **more):
+        attributes = {k: v for k, v in (self.GOOD | more).items() if v is not None}
+        return list(semconv.faults(name, SERVER, failed, attributes, events))
+
+    def test_a_good_span_has_none_and_every_fault_is_named(self):
+        self.assertEqual([], self.faults())
+        for wrong in ({"name": "POST /y"}, {"failed": True}, {"http.route": None},
+                      {"xin.correlation_id": None}, {"http.status_code": 200},
+                      {"http.response.status_code": "200"}, {"url.path": "/x?text=mine"},
+                      {"events": [("other", {})]}, {"events": [("exception", {})]}):
+            self.assertEqual(1, len(self.faults(**wrong)), wrong)
+
+
 class ThreeProcesses(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -610,49 +629,21 @@ class RealCollector(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        found = subprocess.run([str(HERE.parent / "support" / "otel_collector_get")],
-                               capture_output=True, text=True, check=False)
-        if found.returncode != 0:
-            raise unittest.SkipTest("no OpenTelemetry collector here: it is built with Go")
-        cls.port = free_port()
-        cls.cluster = Cluster(
-            OTEL_EXPORTER_ENDPOINT=f"http://127.0.0.1:{cls.port}/v1/traces",
-            OTEL_EXPORTER_OTLP_COMPRESSION="gzip", **FAST)
-        cls.addClassCleanup(cls.cluster.close)
-        cls.file = cls.cluster.folder / "traces.json"
-        config = cls.cluster.folder / "otelcol.yaml"
-        config.write_text(f"""
-receivers: {{otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{cls.port}"}}}}}}}}
-exporters: {{file: {{path: "{cls.file}", flush_interval: 100ms}}}}
-service:
-  telemetry: {{metrics: {{level: none}}}}
-  pipelines: {{traces: {{receivers: [otlp], exporters: [file]}}}}
-""")
-        cls.collector = Child("otelcol", [found.stdout.strip(), "--config", str(config)],
-                              cls.port, cls.cluster.folder)
+        try:
+            cls.cluster = Cluster(OTEL_EXPORTER_OTLP_COMPRESSION="gzip", **FAST)
+            cls.addClassCleanup(cls.cluster.close)
+            cls.collector = otel_collector.Collector(cls.cluster.folder)
+        except Missing as missing_server:
+            raise unittest.SkipTest(str(missing_server)) from None
         cls.cluster.children.append(cls.collector)
+        cls.cluster.settings["OTEL_EXPORTER_ENDPOINT"] = cls.collector.url
         cls.orchestrator = cls.cluster.role("orchestrator")
         cls.worker = cls.cluster.role("worker")
         cls.gateway = cls.cluster.role("gateway", XIN_ORCHESTRATOR_URL=cls.orchestrator.url)
 
-    def spans(self):
-        found = []
-        text = self.file.read_text() if self.file.exists() else ""
-        for line in text.splitlines():
-            try:
-                batch = json.loads(line)
-            except ValueError:
-                continue  # is being written
-            for rs in batch["resourceSpans"]:
-                name = [a["value"]["stringValue"] for a in rs["resource"]["attributes"]
-                        if a["key"] == "service.name"][0]
-                for ss in rs["scopeSpans"]:
-                    found += [(name, span) for span in ss["spans"]]
-        return found
-
     def joined(self, name, services):
         def whole():
-            spans = self.spans()
+            spans = self.collector.spans()
             for _, span in spans:
                 if span["name"] != name:
                     continue
@@ -672,6 +663,37 @@ service:
                               "text": "How many days for a jacket?"})
         turn = self.joined("POST /webchat/webhook", {"xin-channel-gateway", "xin-orchestrator"})
         self.assertEqual(1, sum(not s.get("parentSpanId") for _, s in turn))
+
+    def test_1b_every_attribute_is_of_the_table_and_every_kind_has_its_own(self):
+        for batch in self.collector.batches():
+            resource = otel_collector.attributes(batch["resource"])
+            self.assertEqual(semconv.RESOURCE, set(resource))
+            self.assertEqual(semconv.SCHEMA, batch["schemaUrl"])
+        seen, kinds, wrong = set(), set(), set()
+        for service, span in self.collector.spans():
+            attributes = otel_collector.attributes(span)
+            events = [(e["name"], otel_collector.attributes(e)) for e in span.get("events", [])]
+            failed = span.get("status", {}).get("code") == 2
+            for fault in semconv.faults(span["name"], span["kind"], failed, attributes, events):
+                wrong.add(f"{service}, {span['name']}: {fault}")
+            seen |= set(attributes).union(*(e for _, e in events))
+            kinds.add(span["kind"])
+        self.assertEqual([], sorted(wrong))
+        self.assertEqual({INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER}, kinds)
+        self.assertLessEqual({"db.system.name", "gen_ai.operation.name", "messaging.system",
+                              "xin.guard.action", "xin.script.generation"}, seen)
+        text = self.collector.file.read_text()
+        for word in ("jacket", "30 days", "How many"):
+            self.assertNotIn(word, text)
+
+    def test_1c_the_table_is_of_the_pinned_conventions(self):
+        known = semconv.known_names()
+        if known is None:
+            self.skipTest(f"no {semconv.PACKAGE} here: pip cannot fetch it")
+        ours = {name for name in semconv.TABLE if not name.startswith("xin.")}
+        self.assertEqual(set(), ours - known)
+        self.assertEqual(set(), semconv.RESOURCE - known)
+        self.assertGreater(len(known), 500)
 
     def test_2_its_end_and_return_are_one_line_each(self):
         self.collector.kill()
@@ -696,7 +718,7 @@ if __name__ == "__main__":
         sys.argv.remove("--cluster")
         tests = wide
     else:
-        tests = (Endpoint, Collector, Context, Sampler, Onward, Content, Lua)
+        tests = (Endpoint, Collector, Context, Sampler, Onward, Content, Lua, Table)
     if len(sys.argv) > 1:
         tests = tuple(t for t in tests + wide if re.search(sys.argv[1], t.__name__))
     suite = unittest.TestSuite()
