@@ -26,6 +26,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct entry ring[FEED_EVENTS];
 static int64_t count; /* events so far; number n is at (n - 1) % FEED_EVENTS */
 static struct waiters *waiters;
+static bool closed;
 
 /* Not of the product: each request has its turn or document. */
 static bool
@@ -99,13 +100,15 @@ look(const char *brand, const char *kind, int64_t *after,
 	enum err_code rc = ERR_DEADLINE;
 
 	pthread_mutex_lock(&lock);
+	if (closed)
+		rc = ERR_CLOSED;
 	if (*after > count) /* a number of an earlier life of the process */
 		*after = 0;
 	if (*after < count - FEED_EVENTS) {
 		event_out->dropped += count - FEED_EVENTS - *after;
 		*after = count - FEED_EVENTS;
 	}
-	while (rc != OK && *after < count) {
+	while (rc == ERR_DEADLINE && *after < count) {
 		const struct entry *entry = &ring[(*after)++ % FEED_EVENTS];
 
 		if ((brand != NULL && strcmp(entry->brand, brand) != 0) ||
@@ -132,10 +135,22 @@ feed_next(const char *brand, const char *kind, int64_t after,
 		struct waiter *waiter = waiter_add(waiters);
 
 		rc = look(brand, kind, &after, event_out);
-		if (rc != OK)
+		if (rc == ERR_DEADLINE)
 			waited = waiter_wait(waiter, deadline_ms);
 		waiter_remove(waiters, waiter);
-		if (rc == OK || waited != OK)
-			return rc == OK ? OK : waited;
+		if (rc != ERR_DEADLINE)
+			return rc;
+		if (waited != OK)
+			return waited;
 	}
+}
+
+void
+feed_close(void)
+{
+	pthread_mutex_lock(&lock);
+	closed = true;
+	if (waiters != NULL)
+		waiters_wake_all(waiters);
+	pthread_mutex_unlock(&lock);
 }

@@ -26,8 +26,10 @@ struct feed_event {
 int64_t feed_now(void);
 /* The next event behind number `after`: of `brand` (NULL = all), of a `kind`
  * ("turn", "guard", "document", ...; NULL = all). ERR_DEADLINE, ERR_CANCELLED.
- * WAITS. */
+ * ERR_CLOSED after feed_close. WAITS. */
 enum err_code feed_next(const char *brand, const char *kind, int64_t after,
     uint64_t deadline_ms, struct feed_event *event_out);
+/* The process ends: every reader is sent away. Main thread. */
+void feed_close(void);
 
 #endif

@@ -20,6 +20,7 @@
 #include "base/task.h"
 #include "binding/binding.h"
 #include "domain/auth.h"
+#include "domain/feed.h"
 #include "domain/knowledge_watch.h"
 #include "domain/scripts.h"
 #include "domain/service_api.h"
@@ -326,12 +327,35 @@ flush_ms(uint64_t until)
 	return left < 1000 ? 1000 : left > 5000 ? 5000 : left;
 }
 
+/* Balancers learn from /health, or from who sent the signal, that this replica
+ * leaves, and need a while for it: serve on until then, or until a second
+ * signal. Jobs come from the queue: no balancer has to learn anything. */
+static void
+leave(const sigset_t *signals)
+{
+	struct http_server *servers[] = { house.gateway, house.orchestrator };
+	int64_t ms = config_int(CFG_DRAIN_DELAY_MS);
+	struct timespec delay = { ms / 1000, ms % 1000 * 1000000 };
+	bool serving = false;
+
+	service_drain();
+	for (size_t i = 0; i < 2; i++) {
+		if (servers[i] == NULL)
+			continue;
+		http_server_leave(servers[i]);
+		serving = true;
+	}
+	if (serving && ms > 0)
+		sigtimedwait(signals, NULL, &delay);
+}
+
 static void
 stop(void)
 {
 	uint64_t until = deadline_in_ms((uint64_t)config_int(CFG_DRAIN_MS));
 
 	service_drain();
+	feed_close();
 	close_server(house.gateway, deadline_left_ms(until));
 	close_server(house.orchestrator, deadline_left_ms(until));
 	if (house.watch)
@@ -391,11 +415,13 @@ run(const char *name, enum service service, enum err_code (*start)(void))
 		    kv_str("version", XIN_VERSION), kv_int("pid", getpid()));
 		rc = start();
 	}
-	if (rc == OK)
+	if (rc == OK) {
 		wait_for_signal(&signals);
-	else
+		leave(&signals);
+	} else {
 		log_error("process.failed", kv_str("error_code", err_name(rc)),
 		    kv_str("error", err_message()));
+	}
 	stop();
 	if (rc == OK)
 		log_info("process.stopped");

@@ -201,6 +201,21 @@ on_listener_closed(uv_handle_t *handle)
 	atomic_fetch_sub(&listener->server->open, 1);
 }
 
+/* Idle, and nothing has come that we have not read: closing it now loses no
+ * request. */
+static bool
+is_unused(const struct http_conn *conn)
+{
+	char byte;
+	uv_os_fd_t fd;
+
+	if (conn->req != NULL || conn->in.len > 0 || conn->out.len > 0 ||
+	    conn->write_busy || conn->lingering)
+		return false;
+	return uv_fileno((const uv_handle_t *)&conn->tcp, &fd) != 0 ||
+	       recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
 /* On the loop: no new connections, no idle ones. */
 static enum err_code
 drain_on_loop(void *arg)
@@ -214,8 +229,7 @@ drain_on_loop(void *arg)
 	}
 	for (conn = listener->conns; conn != NULL; conn = next) {
 		next = conn->next;
-		if (conn->req == NULL && conn->out.len == 0 &&
-		    !conn->write_busy && !conn->lingering)
+		if (is_unused(conn))
 			http__conn_close(conn);
 	}
 	return OK;
@@ -248,9 +262,15 @@ wait_until_closed(struct http_server *server, uint64_t ms)
 }
 
 void
-http_server_close(struct http_server *server, uint64_t drain_ms)
+http_server_leave(struct http_server *server)
 {
 	atomic_store(&server->draining, true);
+}
+
+void
+http_server_close(struct http_server *server, uint64_t drain_ms)
+{
+	http_server_leave(server);
 	for (unsigned i = 0; i < server->count; i++)
 		if (server->listeners[i].loop != NULL)
 			loop_call(server->listeners[i].loop, drain_on_loop,

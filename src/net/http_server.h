@@ -74,6 +74,10 @@ struct http_options {
 enum err_code http_server_open(
     const struct http_options *options, struct http_server **server_out);
 int http_server_port(const struct http_server *server);
+/* From now on each answer says Connection: close; listening goes on. Clients
+ * that keep connections come back on another one, of another replica where a
+ * balancer knows that this one leaves. Any thread. */
+void http_server_leave(struct http_server *server);
 /* Stop listening, let requests end (Connection: close on each), close idle
  * connections; WAITS nothing: blocks the calling main thread up to drain_ms. */
 void http_server_close(struct http_server *server, uint64_t drain_ms);

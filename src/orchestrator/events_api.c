@@ -66,5 +66,6 @@ HANDLER(api__events)
 			rc = http_sse_ping(req);
 		}
 	}
-	return rc == ERR_DEADLINE ? http_stream_end(req) : rc;
+	return rc == ERR_DEADLINE || rc == ERR_CLOSED ? http_stream_end(req)
+						      : rc;
 }
