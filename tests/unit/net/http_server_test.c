@@ -766,6 +766,37 @@ closing_lets_requests_end(void **state)
 	buf_done(&seen);
 }
 
+/* Between the signal and the end of listening: nobody is turned away, and who
+ * keeps connections is told to make another. */
+static void
+who_leaves_serves_on_and_closes_behind_each_answer(void **state)
+{
+	int kept, fresh;
+	struct buf seen;
+
+	(void)state;
+	http_peer_start(&(struct http_options){ .routes = routes });
+	kept = http_peer_connect();
+	buf_init(&seen, 0);
+	http_peer_sends(kept, "GET /live HTTP/1.1\r\n" H "\r\n");
+	assert_true(http_peer_until(kept, "live", 1, &seen));
+	assert_null(strstr(buf_str(&seen), "Connection: close"));
+	http_server_leave(http_peer_server());
+	fresh = http_peer_connect();
+	for (int i = 0; i < 2; i++) {
+		int fd = i == 0 ? kept : fresh;
+
+		buf_clear(&seen);
+		http_peer_sends(fd, "GET /live HTTP/1.1\r\n" H "\r\n");
+		assert_true(http_peer_rest(fd, &seen));
+		assert_non_null(strstr(buf_str(&seen), "HTTP/1.1 200 OK"));
+		assert_non_null(strstr(buf_str(&seen), "Connection: close"));
+		close(fd);
+	}
+	http_peer_stop();
+	buf_done(&seen);
+}
+
 static void
 open_mode_serves_loopback_names_only(void **state)
 {
@@ -830,6 +861,8 @@ main(void)
 	};
 	const struct CMUnitTest alone[] = {
 		cmocka_unit_test(closing_lets_requests_end),
+		cmocka_unit_test(
+		    who_leaves_serves_on_and_closes_behind_each_answer),
 		cmocka_unit_test(open_mode_serves_loopback_names_only),
 	};
 

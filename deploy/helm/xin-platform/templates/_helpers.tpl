@@ -150,6 +150,7 @@ yes
 {{- $own := dict
   "XIN_DATA_DIR" "/var/lib/xin"
   "XIN_LUA_DIR" "/etc/xin/lua"
+  "XIN_DRAIN_DELAY_MS" (mul $values.drainDelaySeconds 1000)
   "XIN_DRAIN_MS" (mul $values.drainSeconds 1000) -}}
 {{- if has $workload.command (list "serve" "orchestrator") -}}
 {{- $_ := set $own "XIN_ORCHESTRATOR_LISTEN" "0.0.0.0:8000" -}}

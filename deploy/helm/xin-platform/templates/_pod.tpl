@@ -48,7 +48,7 @@ topologySpreadConstraints:
 {{- $probed := (first $workload.ports).name -}}
 serviceAccountName: {{ include "xin.serviceAccount" $root }}
 {{ include "xin.podBasics" $root }}
-terminationGracePeriodSeconds: {{ add $v.preStopSeconds $v.drainSeconds 10 }}
+terminationGracePeriodSeconds: {{ add $v.drainDelaySeconds $v.drainSeconds 10 }}
 {{- with $v.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -79,9 +79,6 @@ containers:
       {{- include "xin.probe" (list "/health/live" $probed $v.probes.liveness) | nindent 6 }}
     readinessProbe:
       {{- include "xin.probe" (list "/health" $probed $v.probes.readiness) | nindent 6 }}
-    {{- if $v.preStopSeconds }}
-    lifecycle: { preStop: { sleep: { seconds: {{ $v.preStopSeconds }} } } }
-    {{- end }}
     resources:
       {{- toYaml $v.resources | nindent 6 }}
     volumeMounts:
