@@ -48,6 +48,19 @@ pthread_mutex_t metric__lock = PTHREAD_MUTEX_INITIALIZER;
 struct shard *metric__shards;
 struct reader *metric__readers;
 static _Thread_local struct shard *own;
+static atomic_bool off;
+
+void
+metric_switch_off(void)
+{
+	atomic_store(&off, true);
+}
+
+bool
+metric_is_on(void)
+{
+	return !atomic_load_explicit(&off, memory_order_relaxed);
+}
 
 static struct shard *
 my_shard(void)
@@ -164,8 +177,11 @@ static void
 move(enum metric metric, enum service service, struct metric_labels labels,
     int64_t by)
 {
-	struct series *series = lookup(metric, service, labels);
+	struct series *series;
 
+	if (!metric_is_on())
+		return;
+	series = lookup(metric, service, labels);
 	if (series != NULL)
 		atomic_store_explicit(&series->value,
 		    atomic_load_explicit(&series->value, memory_order_relaxed) +
@@ -211,9 +227,12 @@ void
 metric_observe_us(enum metric metric, struct metric_labels labels, uint64_t us)
 {
 	const struct task *task = task_self();
-	struct series *series = lookup(metric, own_service(), labels);
+	struct series *series;
 	size_t i = 0;
 
+	if (!metric_is_on())
+		return;
+	series = lookup(metric, own_service(), labels);
 	if (series == NULL || series->histogram == NULL)
 		return;
 	while (i < BUCKETS - 1 && us > metric__bound_us(metric, i))
@@ -233,6 +252,8 @@ metric_show(
 	char packed[METRIC_LABELS_MAX * 65];
 	size_t len = metric__pack(labels, packed);
 
+	if (!metric_is_on())
+		return;
 	(void)find(metric, service, packed, len, METRIC_SERIES_MAX);
 }
 

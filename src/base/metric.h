@@ -2,6 +2,7 @@
 #ifndef XIN_BASE_METRIC_H
 #define XIN_BASE_METRIC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/buf.h"
@@ -40,6 +41,11 @@ struct metric_labels {
 };
 #define METRIC_NO_LABELS ((struct metric_labels){ { NULL } })
 #define LABELS(...)      ((struct metric_labels){ { __VA_ARGS__ } })
+
+/* Recording is on until it is switched off, once at start, before threads: the
+ * functions below then return at once, and there is nothing to expose. */
+void metric_switch_off(void);
+bool metric_is_on(void);
 
 void metric_count(enum metric metric, struct metric_labels labels, uint64_t n);
 /* The bucket keeps the trace of the last one as its exemplar, when the running

@@ -97,6 +97,9 @@ service_metrics(struct http_request *req, void *arg)
 	enum err_code rc;
 
 	(void)arg;
+	if (!metric_is_on())
+		return err_set(
+		    ERR_NOT_FOUND, "metrics are off here (XIN_METRICS=off)");
 	buf_init(&out, 0);
 	metric_expose(service, service == process_owner, openmetrics, &out);
 	rc = http_reply(req, 200,

@@ -16,6 +16,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/str.h"
 #include "base/task.h"
 #include "binding/binding.h"
@@ -89,6 +90,19 @@ command_log(void)
 		(strcmp(format, "auto") == 0 && isatty(STDOUT_FILENO)));
 	log_limit((unsigned)config_int(CFG_LOG_REPEATS));
 	log_start();
+	return OK;
+}
+
+static enum err_code
+setup_metrics(void)
+{
+	const char *setting = config_str(CFG_METRICS);
+
+	if (strcmp(setting, "off") == 0)
+		metric_switch_off();
+	else if (strcmp(setting, "on") != 0)
+		return err_set(ERR_CONFIG,
+		    "XIN_METRICS is \"%s\"; known are on, off", setting);
 	return OK;
 }
 
@@ -410,6 +424,8 @@ run(const char *name, enum service service, enum err_code (*start)(void))
 	rc = config_load(".env");
 	if (rc == OK)
 		rc = command_log();
+	if (rc == OK)
+		rc = setup_metrics();
 	if (rc == OK) {
 		log_info("process.started", kv_str("command", name),
 		    kv_str("version", XIN_VERSION), kv_int("pid", getpid()));

@@ -77,5 +77,22 @@ class Expositions(unittest.TestCase):
             self.assertRegex(tools.scrape(url)[0], r'http_requests_total\{.*status_code="5xx"\} 0')
 
 
+class SwitchedOff(unittest.TestCase):
+    def test_every_exporter_says_why_it_has_nothing(self):
+        xin = Xin(XIN_METRICS="off").start()
+        self.addCleanup(xin.stop)
+        urls = [url for urls in exporters(xin).values() for url in urls]
+        self.assertEqual(4, len(urls))
+        for xin.url in urls:
+            status, body = xin.ask("GET", "/metrics")
+            self.assertEqual(404, status)
+            self.assertIn("XIN_METRICS=off", str(body))
+
+    def test_a_wrong_word_ends_the_start(self):
+        xin = Xin(XIN_METRICS="no").start()
+        self.addCleanup(xin.stop)
+        self.assertIn("known are on, off", xin.last_words())
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -264,6 +265,40 @@ label_values_over_the_ceiling_become_other(void **state)
 		    METRIC_SERIES_MAX + 50);
 }
 
+static void
+record_while_off(void)
+{
+	struct buf before, after;
+
+	buf_init(&before, 0);
+	buf_init(&after, 0);
+	metric_expose(SERVICE_COUNT, true, false, &before);
+	metric_switch_off();
+	metric_count(METRIC_DUPLICATES, METRIC_NO_LABELS, 1);
+	metric_move_process(METRIC_QUEUE_DEPTH, LABELS("waiting"), 1);
+	metric_observe_us(METRIC_SEARCH_LATENCY, METRIC_NO_LABELS, 1);
+	metric_show(METRIC_TURNS, SERVICE_WORKER, LABELS("off", "error"));
+	metric_expose(SERVICE_COUNT, true, false, &after);
+	_exit(!metric_is_on() && strcmp(buf_str(&before), buf_str(&after)) == 0
+		  ? 0
+		  : 1);
+}
+
+/* In a child: the switch is for good. */
+static void
+metrics_switched_off_record_nothing(void **state)
+{
+	pid_t child = fork();
+	int status;
+
+	(void)state;
+	assert_true(metric_is_on());
+	if (child == 0)
+		record_while_off();
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 int
 main(void)
 {
@@ -275,6 +310,7 @@ main(void)
 		cmocka_unit_test(a_brand_has_its_own_webhook_secret),
 		cmocka_unit_test(json_is_strict),
 		cmocka_unit_test(a_log_line_is_one_json_object),
+		cmocka_unit_test(metrics_switched_off_record_nothing),
 		cmocka_unit_test(metrics_add_up_and_are_shown_by_service),
 		cmocka_unit_test(openmetrics_has_exemplars_and_an_end),
 		cmocka_unit_test(a_series_is_shown_before_it_counts),
