@@ -59,7 +59,8 @@ external_secrets() {
 }
 
 # The Secrets that the rendered pods name and cannot do without, one a line.
-# Helm renders block style: an entry's lines are indented deeper than its key.
+# In block style an entry's lines are indented deeper than its key; in flow style
+# ({ name: x, optional: true }) all stands on one line.
 secrets_named() {
 	awk '
 	function flush() {
@@ -68,7 +69,7 @@ secrets_named() {
 	}
 	function value(line) {
 		sub(/^[^:]*: */, "", line); sub(/ *#.*$/, "", line)
-		gsub(/["\047]/, "", line)
+		gsub(/["\047 ]/, "", line)
 		return line
 	}
 	BEGIN { depth = -1 }
@@ -81,6 +82,15 @@ secrets_named() {
 		text = substr($0, indent + 1)
 		if (text ~ /^(secretRef|secretKeyRef|secret): *$/) {
 			flush(); depth = indent; next
+		}
+		if (text ~ /^(secretRef|secretKeyRef|secret): *\{/) {
+			flush()
+			optional = text ~ /optional: *true/
+			sub(/^[^{]*\{ */, "", text)
+			if (text !~ /^(name|secretName):/) sub(/^.*[ ,]name:|^.*[ ,]secretName:/, "name:", text)
+			sub(/[,}].*$/, "", text)
+			name = value(text)
+			flush(); next
 		}
 		if (depth < 0) next
 		if (text ~ /^(name|secretName): /) name = value(text)

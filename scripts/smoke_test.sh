@@ -13,8 +13,8 @@
 # INGESTION_URL         POST INGESTION_PAYLOAD there
 # INGESTION_VERIFY_URL  poll until it answers 200, VERIFY_TIMEOUT seconds (120)
 #                       at most; {id} becomes the id that the POST answered
-# INGESTION_API_KEY     key of both; default: that entry of the Secret
-#                       EXTERNAL_SECRET_NAME (xin-orchestrator-secrets)
+# INGESTION_API_KEY     key of both; default: that entry, else XIN_ADMIN_KEY, of
+#                       the Secret EXTERNAL_SECRET_NAME (xin-orchestrator-secrets)
 # SCRIPTS_HASH          every pod must run this generation of the Lua scripts
 #                       within SCRIPTS_TIMEOUT seconds (300)
 # INGRESS_HOST          probe the API and the webhook through the ingress
@@ -149,7 +149,7 @@ read_key() {
 	KEY=${INGESTION_API_KEY:-}
 	[ -z "$KEY" ] || return 0
 	KEY=$(kube_ask get secret "$SECRET" --ignore-not-found --output \
-		'go-template={{with .data}}{{with .INGESTION_API_KEY}}{{. | base64decode}}{{end}}{{end}}') ||
+		'go-template={{with .data}}{{with .INGESTION_API_KEY}}{{. | base64decode}}{{else}}{{with .XIN_ADMIN_KEY}}{{. | base64decode}}{{end}}{{end}}{{end}}') ||
 		note "Secret $SECRET cannot be read: going on without a key (set INGESTION_API_KEY)"
 }
 

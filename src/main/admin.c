@@ -3,16 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "base/task.h"
-#include "fiber/fiber.h"
 #include "main/command.h"
 
 static struct {
-	const char *hash;
-	const char *timeout;
 	char **words;
 	int count;
 } admin;
@@ -50,61 +45,17 @@ scripts_verb(void *arg)
 	return print(answer);
 }
 
-/* Until the generation with that hash (or its beginning) is active. */
-static enum err_code
-scripts_wait(void *arg)
-{
-	uint64_t seconds = 120, until;
-
-	(void)arg;
-	if (admin.timeout != NULL && !str_to_u64(admin.timeout, &seconds))
-		return err_set(ERR_INVALID, "--timeout is in seconds");
-	until = deadline_in_ms(seconds * 1000);
-	for (;;) {
-		json_auto json_t *status = NULL;
-		const json_t *active, *last;
-		const char *hash, *tried, *result;
-
-		TRY(client_json("GET", "/v1/scripts", NULL, &status));
-		active = json_object_get(status, "active");
-		last = json_object_get(status, "last_attempt");
-		hash = json_str(active, "hash");
-		tried = json_str(last, "hash");
-		result = json_str(last, "result");
-		if (hash != NULL && str_starts(hash, admin.hash)) {
-			printf("generation %s is active\n",
-			    json_str(active, "generation"));
-			return OK;
-		}
-		if (tried != NULL && str_starts(tried, admin.hash) &&
-		    str_eq(result, "rejected")) {
-			json_dumpf(json_object_get(last, "errors"), stderr,
-			    JSON_INDENT(2));
-			fputc('\n', stderr);
-			return err_set(ERR_SCRIPT, "generation %s was rejected",
-			    admin.hash);
-		}
-		if (deadline_left_ms(until) == 0)
-			return err_set(ERR_DEADLINE,
-			    "generation %s is not active after %llu s",
-			    admin.hash, (unsigned long long)seconds);
-		TRY(fiber_sleep(300));
-	}
-}
-
 int
 command_scripts(int argc, char **argv)
 {
 	static const char *const verbs[] = { "status", "reload", "rollback",
 		"pin", "unpin" };
-	struct option_spec specs[] = { { "hash", &admin.hash, NULL },
-		{ "timeout", &admin.timeout, NULL }, { 0 } };
+	struct option_spec specs[] = { { 0 } };
 	int count;
 
+	if (argc > 0 && strcmp(argv[0], "wait") == 0)
+		return command_scripts_wait(argc - 1, argv + 1);
 	if (command_options(argc, argv, specs, &count) && count == 1) {
-		if (strcmp(argv[0], "wait") == 0 && admin.hash != NULL)
-			return command_setup() ? client_run(scripts_wait, NULL)
-					       : 1;
 		for (size_t i = 0; i < 5; i++)
 			if (strcmp(argv[0], verbs[i]) == 0)
 				return command_setup()
@@ -112,7 +63,7 @@ command_scripts(int argc, char **argv)
 					   : 1;
 	}
 	fputs("usage: xin scripts status | reload | rollback | pin | unpin | "
-	      "wait --hash HASH [--timeout SECONDS]\n",
+	      "wait ...\n",
 	    stderr);
 	return 2;
 }

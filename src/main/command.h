@@ -15,6 +15,7 @@ int command_orchestrator(int argc, char **argv);
 int command_worker(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_scripts(int argc, char **argv);
+int command_scripts_wait(int argc, char **argv);
 int command_ingest(int argc, char **argv);
 int command_chat(int argc, char **argv);
 int command_keys(int argc, char **argv);

@@ -32,8 +32,8 @@ static const struct command {
 	{ "check", command_check, "xin check [FOLDER] [--json]",
 	    "Check scripts: compile, contract, examples." },
 	{ "scripts", command_scripts,
-	    "xin scripts status | wait --hash HASH [--timeout SECONDS] | "
-	    "reload | rollback | pin | unpin",
+	    "xin scripts status | wait --hash HASH [URL...] | reload | rollback | "
+	    "pin | unpin",
 	    "Ask about, and steer, the script generations of a service." },
 	{ "doctor", command_doctor, "xin doctor [--json]",
 	    "Look at every configured back end; say what is wrong." },

@@ -130,11 +130,12 @@ called() { ask "$SHIM_CALLS" '"\n".join(" ".join(c) for c in rows)'; }
 	rendered refs
 	preflight
 	[ "$status" -eq 1 ]
-	for name in by-env by-key by-volume of-migration of-init 'quoted'; do
+	local name names="by-env by-key by-volume by-flow by-flow-key by-flow-volume of-migration of-init quoted"
+	for name in $names; do
 		told "MISSING: secret $name in"
 	done
-	[ "$(grep -c MISSING "$BATS_TEST_TMPDIR/stderr")" = 6 ]
-	for name in by-env by-key by-volume of-migration of-init quoted; do secret "$name"; done
+	[ "$(grep -c MISSING "$BATS_TEST_TMPDIR/stderr")" = 9 ]
+	for name in $names; do secret "$name"; done
 	preflight
 	[ "$status" -eq 0 ]
 }

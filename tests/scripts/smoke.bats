@@ -30,13 +30,13 @@ with_ingestion() {
 		'{"status": 202, "body": "{\"id\":\"src_1\",\"status\":\"pending\"}"}'
 }
 
-with_secret() { # key
-	python - "$SHIM_CLUSTER" "$1" <<-'PY'
+with_secret() { # key [entry]
+	python - "$SHIM_CLUSTER" "$1" "${2:-INGESTION_API_KEY}" <<-'PY'
 		import base64, json, sys
 		objects = json.load(open(sys.argv[1]))
 		objects.append({"kind": "Secret", "metadata": {"name": "xin-orchestrator-secrets",
 		    "namespace": "xin-staging"},
-		    "data": {"INGESTION_API_KEY": base64.b64encode(sys.argv[2].encode()).decode()}})
+		    "data": {sys.argv[3]: base64.b64encode(sys.argv[2].encode()).decode()}})
 		json.dump(objects, open(sys.argv[1], "w"))
 	PY
 }
@@ -175,12 +175,16 @@ xin-platform-ingestion-worker:9103/health xin-platform-ingestion-worker:9103/met
 	with_ingestion
 	smoke staging
 	[ "$(ask "$REQUESTS" "$key")" = None ]
+	with_secret xin_adminkey XIN_ADMIN_KEY
+	smoke staging
+	[ "$(ask "$REQUESTS" "$key")" = "Bearer xin_adminkey" ]
+	sed -i.bak 's/xin-orchestrator-secrets/another/' "$SHIM_CLUSTER"
 	with_secret xin_secretkey
 	smoke staging
 	[ "$(ask "$REQUESTS" "$key")" = "Bearer xin_secretkey" ]
 	INGESTION_API_KEY=xin_mine smoke staging
 	[ "$(ask "$REQUESTS" "$key")" = "Bearer xin_mine" ]
-	! grep -q "xin_secretkey\|xin_mine" "$SHIM_CALLS"
+	! grep -q "xin_secretkey\|xin_mine\|xin_adminkey" "$SHIM_CALLS"
 	[[ $output$(errors) != *xin_mine* ]]
 }
 
