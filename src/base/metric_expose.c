@@ -88,10 +88,12 @@ see_exemplar(struct exemplar *exemplar, struct seen_exemplar *seen)
 		*seen = now;
 }
 
-/* Counters of time are whole microseconds inside. */
+/* Counters of time are whole microseconds inside, of money billionths. */
 static double
 unit_of(enum metric metric)
 {
+	if (metric == METRIC_MODEL_COST)
+		return 1e9;
 	return metric__table[metric].type == METRIC_COUNTER &&
 		       str_ends(metric__table[metric].name, "_seconds_total")
 		   ? 1e6

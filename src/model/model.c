@@ -16,12 +16,13 @@
 #include "base/span.h"
 #include "base/str.h"
 #include "model/model_backend.h"
+#include "model/price.h"
 #include "text/text.h"
 
 #define REPLY_MAX ((size_t)256 << 10)
 
-enum err_code
-model_open(const char *url, struct model **model_out)
+static enum err_code
+open_back_end(const char *url, struct model **model_out)
 {
 	if (url[0] == '\0')
 		return model_extractive_open(model_out);
@@ -33,11 +34,29 @@ model_open(const char *url, struct model **model_out)
 	    url);
 }
 
+enum err_code
+model_open(const char *url, struct model **model_out)
+{
+	struct price_list *prices;
+	enum err_code rc;
+
+	TRY(price_list_read(config_str(CFG_MODEL_PRICES),
+	    config_str(CFG_MODEL_CURRENCY), &prices));
+	rc = open_back_end(url, model_out);
+	if (rc == OK)
+		(*model_out)->prices = prices;
+	else
+		price_list_free(prices);
+	return rc;
+}
+
 void
 model_close(struct model *model)
 {
-	if (model != NULL)
-		model->ops->close(model);
+	if (model == NULL)
+		return;
+	price_list_free(model->prices);
+	model->ops->close(model);
 }
 
 const char *
@@ -84,6 +103,25 @@ bool
 model_is_up(const struct model *model)
 {
 	return !atomic_load(&model->down);
+}
+
+static void
+count_cost(const struct price_list *prices, const char *model,
+    const char *asked, int64_t prompt_tokens, int64_t completion_tokens)
+{
+	const char *brand = task_self()->brand_id;
+	const char *currency = price_currency(prices);
+	struct price_cost cost;
+
+	if (asked == NULL || asked[0] == '\0')
+		asked = config_str(CFG_MODEL_NAME);
+	if (!price_of(
+		prices, model, asked, prompt_tokens, completion_tokens, &cost))
+		return;
+	metric_count(METRIC_MODEL_COST,
+	    LABELS(brand, model, "prompt", currency), cost.prompt);
+	metric_count(METRIC_MODEL_COST,
+	    LABELS(brand, model, "completion", currency), cost.completion);
 }
 
 static void
@@ -189,6 +227,9 @@ model_answer(struct model *model, const struct model_request *request,
 	if (request->passage_count > 0)
 		count_call(reply.model, rc, began, reply.prompt_tokens,
 		    reply.completion_tokens);
+	if (request->passage_count > 0)
+		count_cost(model->prices, reply.model, request->model,
+		    reply.prompt_tokens, reply.completion_tokens);
 	if (rc != OK) {
 		model_reply_done(&reply);
 		return rc;
@@ -249,6 +290,8 @@ model_chat(struct model *model, const struct model_chat *chat,
 	    completion.completion_tokens);
 	learn(model, rc);
 	count_call(named(model, completion.model), rc, began,
+	    completion.prompt_tokens, completion.completion_tokens);
+	count_cost(model->prices, named(model, completion.model), chat->model,
 	    completion.prompt_tokens, completion.completion_tokens);
 	if (rc != OK) {
 		model_completion_done(&completion);

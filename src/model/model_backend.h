@@ -23,7 +23,8 @@ struct model_ops {
 
 struct model {
 	const struct model_ops *ops;
-	atomic_bool down; /* the last call found it away */
+	struct price_list *prices; /* the front's */
+	atomic_bool down;          /* the last call found it away */
 };
 
 enum err_code model_extractive_open(struct model **model_out);

@@ -37,7 +37,8 @@ return M
 
 local function start(server, models, settings)
   local all = { XIN_MODEL_URL = models.url, XIN_MODEL_KEY = KEY, XIN_MODEL_NAME = "test-model",
-    XIN_MODEL_IDLE_MS = "400", XIN_MODEL_MS = "6000" }
+    XIN_MODEL_IDLE_MS = "400", XIN_MODEL_MS = "6000", XIN_MODEL_CURRENCY = "EUR",
+    XIN_MODEL_PRICES = "test-model=0.15/0.60,other=1/2" }
   for name, value in pairs(settings or {}) do
     all[name] = value
   end
@@ -104,6 +105,16 @@ describe("a model service", function()
     assert.matches('xin_model_calls_total{model="test%-model",outcome="ok"', text)
     assert.matches('xin_model_tokens_total{model="test%-model",kind="completion"', text)
     assert.matches("xin_model_first_token_seconds_count", text)
+    -- what the tokens cost at the prices given below, to a billionth
+    local function of(name, kind)
+      return tonumber(text:match(name .. '{[^}]*kind="' .. kind .. '"[^}]*} ([%d.e+-]+)'))
+    end
+    assert.matches('xin_model_cost_total{brand="default",model="test%-model",kind="prompt",currency="EUR"', text)
+    for kind, price in pairs({ prompt = 0.15, completion = 0.6 }) do
+      local cost = of("xin_model_cost_total", kind)
+      assert.is_true(cost > 0)
+      assert.is_true(math.abs(cost - of("xin_model_tokens_total", kind) * price / 1e6) < 1e-8, kind)
+    end
   end)
 
   its("is not counted as overhead of ours", function()

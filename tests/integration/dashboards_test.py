@@ -38,7 +38,7 @@ class Dashboards(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         # A collector that is away: the series of tracing are there all the same.
-        cls.xin = Xin(XIN_VITALS_MS="200",
+        cls.xin = Xin(XIN_VITALS_MS="200", XIN_MODEL_PRICES="extractive=1/1",
                       OTEL_EXPORTER_ENDPOINT="http://127.0.0.1:9/v1/traces").start()
         cls.addClassCleanup(cls.xin.stop)
         ask = cls.xin.ask

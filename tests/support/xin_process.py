@@ -15,6 +15,10 @@ import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = ROOT / os.environ.get("XIN_BINARY", "build/xin")
+# The rest of the environment stays out. Sanitisers make scripts slow, so that a
+# run under one has options for them and wider limits.
+PASSED_ON = ("PATH", "HOME", "LANG", "ASAN_OPTIONS", "TSAN_OPTIONS", "XIN_SCRIPT_TURN_CPU_MS",
+             "XIN_SCRIPT_STEP_CPU_MS")
 # Loopback without a proxy, whatever the environment says.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -37,7 +41,7 @@ class Xin:
 
     def start(self, wait=30, prefix=(), **settings):
         environment = {
-            name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
+            name: os.environ[name] for name in PASSED_ON if name in os.environ
         }
         environment |= {
             "XIN_DATA_DIR": str(self.home / "data"),
