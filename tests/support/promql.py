@@ -6,8 +6,8 @@ import re
 from xin_process import ROOT
 
 SCRAPE = {"job", "instance", "service"}  # given by the scrape configuration
-WORDS = set("sum min max avg count by without on ignoring group_left and or unless rate increase max_over_time "
-            "absent histogram_quantile label_values bool".split())
+WORDS = set("sum min max avg count by without on ignoring group_left and or unless rate increase "
+            "max_over_time absent histogram_quantile label_values bool".split())
 
 
 def table():
