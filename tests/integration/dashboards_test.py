@@ -11,6 +11,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
+import grafana_schema  # noqa: E402
 import promql  # noqa: E402
 from promtool import promtool, scrape  # noqa: E402
 from xin_process import ROOT, Xin  # noqa: E402
@@ -91,6 +92,38 @@ class Dashboards(unittest.TestCase):
                              [v["name"] for v in board["templating"]["list"]])
             ids = [panel["id"] for panel in board["panels"]]
             self.assertEqual(len(ids), len(set(ids)))
+
+    def test_they_are_of_grafanas_own_schema(self):
+        files = sorted((ROOT / "deploy/grafana").glob("*.json"))
+        said = grafana_schema.faults(files)
+        if said is None:
+            self.skipTest(f"no {grafana_schema.PACKAGE} here: pip cannot fetch it")
+        self.assertEqual([], said)
+
+    def test_what_is_not_of_the_schema_is_found(self):
+        def plant(change):
+            board = json.loads((ROOT / "deploy/grafana/gateway.json").read_text())
+            change(board, board["panels"][0])
+            path = self.xin.home / "planted.json"
+            path.write_text(json.dumps(board))
+            return grafana_schema.faults([path])
+
+        if plant(lambda board, panel: None) is None:
+            self.skipTest(f"no {grafana_schema.PACKAGE} here: pip cannot fetch it")
+        self.assertEqual([], plant(lambda board, panel: None))
+        for change in (lambda board, panel: board.update(refresh=30),
+                       lambda board, panel: board.update(schemaVersion="39"),
+                       lambda board, panel: board.update(panel=[]),
+                       lambda board, panel: board["templating"]["list"][1].update(refresh=7),
+                       lambda board, panel: board["links"][0].update(type="page"),
+                       lambda board, panel: panel["gridPos"].update(w="12"),
+                       lambda board, panel: panel["fieldConfig"]["defaults"].update(unit=1),
+                       lambda board, panel: panel["options"]["tooltip"].update(mode="all"),
+                       lambda board, panel: panel["options"].update(colour="red"),
+                       lambda board, panel: panel["targets"][0].update(expr=["up"]),
+                       lambda board, panel: panel["targets"][0].update(exemplars=True),
+                       lambda board, panel: panel.update(targets={})):
+            self.assertNotEqual([], plant(change))
 
     def test_promtool_reads_every_expression(self):
         if promtool("--version") is None:
