@@ -133,6 +133,17 @@ struct member {
 	size_t len;
 };
 
+/* Without blanks around it. */
+static struct member
+trimmed(const char *text, size_t len)
+{
+	while (len > 0 && (*text == ' ' || *text == '\t'))
+		text++, len--;
+	while (len > 0 && (text[len - 1] == ' ' || text[len - 1] == '\t'))
+		len--;
+	return (struct member){ text, len };
+}
+
 /* The next member without blanks around it; false at the end. Empty ones are
  * given out too. */
 static bool
@@ -143,14 +154,8 @@ next_member(const char **at, struct member *out)
 	if (*at == NULL)
 		return false;
 	len = strcspn(*at, ",");
-	out->text = *at;
-	out->len = len;
+	*out = trimmed(*at, len);
 	*at = (*at)[len] == ',' ? *at + len + 1 : NULL;
-	while (out->len > 0 && (*out->text == ' ' || *out->text == '\t'))
-		out->text++, out->len--;
-	while (out->len > 0 && (out->text[out->len - 1] == ' ' ||
-				   out->text[out->len - 1] == '\t'))
-		out->len--;
 	return true;
 }
 
@@ -162,7 +167,7 @@ join(const struct member *members, size_t count, char *out, size_t size)
 	for (size_t i = 0; i < count; i++) {
 		if (members[i].len == 0)
 			continue;
-		if (used + members[i].len + 2 > size)
+		if (used + (used > 0) + members[i].len >= size)
 			break;
 		if (used > 0)
 			out[used++] = ',';
@@ -223,8 +228,9 @@ trace_clean_state(const char *text, char out[TRACE_STATE_SIZE])
 			continue;
 		if (!is_state_member(&m))
 			return false;
-		if (count < STATE_MEMBERS)
-			members[count++] = m;
+		if (count == STATE_MEMBERS)
+			return false; /* the grammar ends at 32 */
+		members[count++] = m;
 	}
 	for (size_t i = count; i > 0; i--)
 		if (length_of(members, count) >= TRACE_STATE_SIZE &&
@@ -242,29 +248,45 @@ is_token(char c)
 	       (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
 
-/* RFC 7230 token, "=", octets; properties behind ";" are of the same octets. */
+static bool
+is_baggage_octet(char c)
+{
+	return c >= 0x21 && c <= 0x7e && strchr("\",;\\", c) == NULL;
+}
+
+/* token OWS "=" OWS octets; a property may be a token alone. */
+static bool
+is_baggage_pair(const char *text, size_t len, bool may_be_key)
+{
+	const char *equals = memchr(text, '=', len);
+	size_t before = equals != NULL ? (size_t)(equals - text) : len;
+	struct member key = trimmed(text, before), value = { NULL, 0 };
+
+	if (equals != NULL)
+		value = trimmed(equals + 1, len - before - 1);
+	else if (!may_be_key)
+		return false;
+	for (size_t i = 0; i < key.len; i++)
+		if (!is_token(key.text[i]))
+			return false;
+	for (size_t i = 0; i < value.len; i++)
+		if (!is_baggage_octet(value.text[i]))
+			return false;
+	return key.len > 0;
+}
+
 static bool
 is_baggage_member(const struct member *m)
 {
-	const char *equals = memchr(m->text, '=', m->len);
-	size_t key, at;
+	const char *end = m->text + m->len;
 
-	if (equals == NULL)
-		return false;
-	key = (size_t)(equals - m->text);
-	while (key > 0 && (m->text[key - 1] == ' ' || m->text[key - 1] == '\t'))
-		key--;
-	if (key == 0)
-		return false;
-	for (size_t i = 0; i < key; i++)
-		if (!is_token(m->text[i]))
-			return false;
-	for (at = (size_t)(equals - m->text) + 1; at < m->len; at++) {
-		char c = m->text[at];
+	for (const char *at = m->text; at <= end;) {
+		const char *stop = memchr(at, ';', (size_t)(end - at));
+		size_t len = (size_t)((stop != NULL ? stop : end) - at);
 
-		if ((c < 0x21 && c != ' ' && c != '\t') || c > 0x7e ||
-		    c == '"' || c == '\\')
+		if (!is_baggage_pair(at, len, at != m->text))
 			return false;
+		at += len + 1;
 	}
 	return true;
 }

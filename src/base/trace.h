@@ -59,12 +59,13 @@ const char *trace_baggage(const struct task *task);
 /* ---- the three grammars ---- */
 bool trace_parse_parent(
     const char *text, char trace_id[33], char span_id[17], uint8_t *flags_out);
-/* Copies what is worth sending on, in at most 512 bytes (NUL counted): whole
- * entries, long ones dropped first, then the last. False when invalid. */
+/* Copies what is worth sending on, in at most 512 bytes: whole entries, long
+ * ones dropped first, then the last. False when invalid; over 32 entries are.
+ */
 #define TRACE_STATE_SIZE 513
 bool trace_clean_state(const char *text, char out[TRACE_STATE_SIZE]);
-/* Copies the well-formed members, at most 64 and 8192 bytes. False when none
- * is left. */
+/* Copies the well-formed members, the first 64 and 8192 bytes at most. False
+ * when none is left. */
 #define TRACE_BAGGAGE_SIZE 8193
 bool trace_clean_baggage(const char *text, char out[TRACE_BAGGAGE_SIZE]);
 

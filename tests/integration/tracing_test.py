@@ -5,6 +5,7 @@ they go, what a collector that is down, slow or refusing does, how W3C context
 comes in and goes on, what is in the spans and what never is. With --cluster:
 one joined trace over three processes, and the same from a real collector.
 Exit status 77: something cannot be had here, by name."""
+import http.client
 import http.server
 import json
 import pathlib
@@ -315,6 +316,56 @@ class Context(Case):
             found = self.receiver_.wait(
                 "the span", lambda spans, span=span: [s for s in spans if s.span_id == span])[0]
             self.assertEqual(("", "", "03"), (found.parent_id, found.state, flags))
+
+    def ask_raw(self, *lines):
+        """One turn with these header lines as they are: trace and span of the answer."""
+        body = json.dumps({"message": "hello", "user": {"id": "u"}}).encode()
+        connection = http.client.HTTPConnection(self.server.url.removeprefix("http://"))
+        connection.putrequest("POST", "/v1/brands/default/turns")
+        for name, text in (("Content-Type", "application/json"),
+                           ("Content-Length", str(len(body))), *lines):
+            connection.putheader(name, text)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        self.assertEqual(200, answer.status)
+        return answer.headers["traceparent"].split("-")[1:3]
+
+    def test_header_lines_as_in_w3cs_own_validation(self):
+        """After w3c/trace-context, test/test.py: (lines, continued?, tracestate)."""
+        parent = f"00-{self.ID}-{self.PARENT}-01"
+        other = f"00-{'2' * 32}-{self.PARENT}-01"
+        state = "tracestate"
+        many = [f"m{i:02}=1" for i in range(33)]
+        cases = [
+            ([("TraceParent", parent)], True, ""), ([("TRACEPARENT", parent)], True, ""),
+            ([("traceparent", f" {parent} ")], True, ""),
+            ([("traceparent", f"\t{parent}\t")], True, ""),
+            ([("traceparent", parent), ("traceparent", other)], False, ""),
+            ([("traceparent", parent), ("traceparent", parent)], False, ""),
+            ([("traceparent", f"{parent},{parent}")], False, ""),
+            ([("traceparent", f"cc{parent[2:]}-what-the-future-will-be-like")], True, ""),
+            ([("traceparent", f"cc{parent[2:]}.what-the-future-will-not-be-like")], False, ""),
+            ([(state, "foo=1")], False, "")]
+        cases += [([("traceparent", parent), *((state, text) for text in given)], True, told)
+                  for given, told in (
+                      (["foo=1", "bar=2"], "foo=1,bar=2"), (["foo=1,", ""], "foo=1"),
+                      (["foo=1 \t , \t bar=2, \t baz=3"], "foo=1,bar=2,baz=3"),
+                      (["foo=1,foo=1"], "foo=1,foo=1"), (["foo=1", "foo=2"], "foo=1,foo=2"),
+                      (["foo =1"], ""), (["FOO=1"], ""), (["foo.bar=1"], ""), (["@foo=1"], ""),
+                      (["foo@bar=1"], "foo@bar=1"), (["foo=bar=baz"], ""), (["foo=,bar=3"], ""),
+                      ([",".join(many[:32])], ",".join(many[:32])), ([",".join(many)], ""),
+                      ([",".join(many[:16]), ",".join(many[16:])], ""))]
+        seen = [(*self.ask_raw(*case[0]), *case) for case in cases]
+        for trace, span, lines, continued, told in seen:
+            with self.subTest(lines=lines):
+                found = self.receiver_.wait("the span", lambda spans, span=span: [
+                    s for s in spans if s.span_id == span])[0]
+                self.assertEqual(continued, trace == self.ID)
+                self.assertNotEqual("2" * 32, trace)
+                self.assertEqual((self.PARENT if continued else "", told),
+                                 (found.parent_id, found.state))
 
     def test_a_bad_tracestate_leaves_traceparent_valid(self):
         _, trace, span, _ = self.ask(traceparent=f"00-{self.ID}-{self.PARENT}-01",

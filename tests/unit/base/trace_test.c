@@ -49,6 +49,14 @@ a_bad_traceparent_is_refused(void **state)
 		"00-00000000000000000000000000000000-" PARENT "-01",
 		"00-" ID "-0000000000000000-01",
 		"00-0AF7651916CD43DD8448EB211C80319C-" PARENT "-01",
+		"000-" ID "-" PARENT "-01", "0-" ID "-" PARENT "-01",
+		".0-" ID "-" PARENT "-01", "00-1" ID "-" PARENT "-01",
+		"00-" ID "-1" PARENT "-01", "00-" ID "-" PARENT "-001",
+		"00-" ID "-" PARENT "-1", "00-" ID "-B7AD6B7169203331-01",
+		"00-" ID "-" PARENT "-0A", "FF-" ID "-" PARENT "-01",
+		"CC-" ID "-" PARENT "-01", "cc-" ID "-" PARENT "-0",
+		"00-" ID "-" PARENT "-01,00-" ID "-" PARENT "-01",
+		"cc-" ID "-" PARENT "-01,cc-" ID "-" PARENT "-01",
 		"0g-" ID "-" PARENT "-01", "00-" ID "-" PARENT "-0g",
 		"00_" ID "_" PARENT "_01" };
 
@@ -106,19 +114,60 @@ a_long_tracestate_loses_whole_entries_long_ones_first(void **state)
 	assert_true(strlen(out) < TRACE_STATE_SIZE);
 }
 
+/* W3C's own validation: 32 members are taken, 33 make the header invalid. */
 static void
-of_over_32_entries_the_last_are_dropped(void **state)
+over_32_entries_are_no_tracestate(void **state)
 {
 	char in[600] = "", out[TRACE_STATE_SIZE];
 	size_t len = 0;
 
 	(void)state;
-	for (int i = 0; i < 40; i++)
+	for (int i = 0; i < 33; i++) {
 		len += (size_t)snprintf(
 		    in + len, sizeof(in) - len, "%sk%02d=1", i ? "," : "", i);
+		assert_int_equal(trace_clean_state(in, out), i < 32);
+	}
+}
+
+static void
+a_tracestate_of_512_bytes_goes_on_whole(void **state)
+{
+	char in[600], out[TRACE_STATE_SIZE];
+
+	(void)state;
+	/* One entry, the key and value as long as they may be but one. */
+	memset(in, 'k', sizeof(in));
+	in[255] = '=';
+	in[512] = '\0';
 	assert_true(trace_clean_state(in, out));
-	assert_non_null(strstr(out, "k31=1"));
-	assert_null(strstr(out, "k32=1"));
+	assert_string_equal(out, in);
+	/* Four entries of 127 and three commas make 511. */
+	for (int i = 0; i < 4; i++)
+		snprintf(in + i * 128, 129, "k%d=%0124d,", i, i);
+	in[511] = '\0';
+	assert_true(trace_clean_state(in, out));
+	assert_string_equal(out, in);
+}
+
+static void
+keys_and_values_of_a_tracestate_have_their_lengths(void **state)
+{
+	char in[600], out[TRACE_STATE_SIZE];
+
+	(void)state;
+	memset(in, 'k', sizeof(in));
+	strcpy(in + 256, "=v");
+	assert_true(trace_clean_state(in, out));
+	memset(in, 'k', sizeof(in));
+	strcpy(in + 257, "=v");
+	assert_false(trace_clean_state(in, out));
+	memset(in, 'k', sizeof(in));
+	in[1] = '=';
+	in[2 + 256] = '\0';
+	assert_true(trace_clean_state(in, out));
+	in[2 + 256] = 'v';
+	in[2 + 257] = '\0';
+	assert_false(trace_clean_state(in, out));
 }
 
 static void
@@ -132,6 +181,52 @@ baggage_keeps_the_well_formed_members(void **state)
 	assert_string_equal(out, "a=1,b = x%20y;p=1;q,c=a=b");
 	assert_false(trace_clean_baggage("nothing here", out));
 	assert_false(trace_clean_baggage("a=\x01", out));
+}
+
+static void
+baggage_that_breaks_the_grammar_is_dropped_alone(void **state)
+{
+	static const char *const bad[] = { "a=b c", "a=\"b\"", "a=b\\c",
+		"a b=1", "a=1;", "a=1;;q", "a=1;=2", "a=1;p=x y", "a=1;p q",
+		"=1", "a", "a=\xc3\xa4", "a=\x7f", "(a)=1" };
+	static const char *const good[] = { "a=", "a = 1", "a=1 ; p = 2 ; q",
+		"a=b=c", "!#$%&'*+-.^_`|~09azAZ=1", "a=%20%C3%A4" };
+	char in[200], out[TRACE_BAGGAGE_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(in, sizeof(in), "x=1,%s,y=2", bad[i]);
+		assert_true(trace_clean_baggage(in, out));
+		assert_string_equal(out, "x=1,y=2");
+	}
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_true(trace_clean_baggage(good[i], out));
+		assert_string_equal(out, good[i]);
+	}
+}
+
+static void
+baggage_of_64_members_or_8192_bytes_goes_on_whole(void **state)
+{
+	static char in[9000], out[TRACE_BAGGAGE_SIZE];
+	size_t len = 0;
+
+	(void)state;
+	for (int i = 0; i < 65; i++) {
+		len += (size_t)snprintf(
+		    in + len, sizeof(in) - len, "%sk%02d=1", i ? "," : "", i);
+		assert_true(trace_clean_baggage(in, out));
+		assert_int_equal(strcmp(in, out) == 0, i < 64);
+	}
+	assert_null(strstr(out, "k64"));
+	memset(in, 'k', sizeof(in));
+	in[1] = '=';
+	in[8192] = '\0';
+	assert_true(trace_clean_baggage(in, out));
+	assert_string_equal(out, in);
+	in[8192] = 'k';
+	in[8193] = '\0';
+	assert_false(trace_clean_baggage(in, out));
 }
 
 static void
@@ -279,7 +374,14 @@ main(void)
 		cmocka_unit_test(a_tracestate_keeps_its_order_and_loses_blanks),
 		cmocka_unit_test(
 		    a_long_tracestate_loses_whole_entries_long_ones_first),
-		cmocka_unit_test(of_over_32_entries_the_last_are_dropped),
+		cmocka_unit_test(over_32_entries_are_no_tracestate),
+		cmocka_unit_test(a_tracestate_of_512_bytes_goes_on_whole),
+		cmocka_unit_test(
+		    keys_and_values_of_a_tracestate_have_their_lengths),
+		cmocka_unit_test(
+		    baggage_that_breaks_the_grammar_is_dropped_alone),
+		cmocka_unit_test(
+		    baggage_of_64_members_or_8192_bytes_goes_on_whole),
 		cmocka_unit_test(baggage_keeps_the_well_formed_members),
 		cmocka_unit_test(baggage_is_bounded_and_no_member_is_cut),
 		cmocka_unit_test(a_valid_parent_is_continued),
