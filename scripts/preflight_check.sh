@@ -55,6 +55,7 @@ external_secrets() {
 	grep -Eq '^kind: *"?ExternalSecret"? *$' "$WORK/manifests" ||
 		awk '/^[^ #]/ { inside = /^externalSecrets:/ }
 			inside && /^ +enabled: *true *(#.*)?$/ { found = 1 }
+			/^externalSecrets: *\{.*enabled: *true[ ,}]/ { found = 1 }
 			END { exit !found }' "$VALUES"
 }
 

@@ -99,6 +99,15 @@ called() { ask "$SHIM_CALLS" '"\n".join(" ".join(c) for c in rows)'; }
 	has "OK: secret xin-orchestrator-secrets"
 }
 
+@test "136: the switch is found in flow style, and not in another block" {
+	printf 'externalSecrets: { enabled: true }\n' >"$CHART/values-staging.yaml"
+	preflight
+	[ "$status" -eq 1 ]
+	printf 'externalSecrets:\n  # enabled: true\n  items: []\nother:\n  enabled: true\n' >"$CHART/values-staging.yaml"
+	preflight
+	[ "$status" -eq 0 ]
+}
+
 @test "136: the Secret of another namespace does not count" {
 	secret xin-orchestrator-secrets xin-prod
 	rendered eso
