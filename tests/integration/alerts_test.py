@@ -131,8 +131,10 @@ class Alerts(unittest.TestCase):
         self.assertIn(TRACE, json.dumps(found))
         self.assertEqual(3, len(self.prometheus.query("up == 1")))
 
-    def test_2_the_error_spike_query_works_103(self):
-        self.assertTrue(self.prometheus.query('http_requests_total{status_code="5xx"}'))
+    def test_2_the_error_spike_query_has_its_series_before_the_first_error_103(self):
+        found = self.prometheus.query('http_requests_total{status_code="5xx"}')
+        self.assertEqual({"xin-orchestrator", "xin-channel-gateway", "xin-ingestion-worker"},
+                         {series["metric"]["service"] for series in found})
 
     def test_3_what_only_a_cluster_shows_is_shown(self):
         seen = {}
@@ -151,8 +153,18 @@ class Alerts(unittest.TestCase):
         self.fires_and_falls_silent(self.worker.kill, self.worker.start, "XinTargetDown",
                                     service="xin-ingestion-worker")
 
-    def test_5_a_killed_redis_is_told(self):
-        self.fires_and_falls_silent(self.cluster.redis.kill, self.cluster.redis.start,
+    def test_5_a_killed_redis_is_told_and_its_5xx_are_found_29_103(self):
+        spike = 'http_requests_total{status_code="5xx",service="xin-orchestrator"} > 0'
+
+        def kill():
+            self.cluster.redis.kill()
+            status, said = self.orchestrator.upload("default", "late.md", "# Late\n\nText.\n")
+            self.assertEqual(503, status, said)
+            found = wait("the error spike", 30, lambda: self.prometheus.query(spike))
+            self.assertEqual("/v1/brands/{brand_id}/knowledge", found[0]["metric"]["route"])
+
+        self.assertEqual([], self.prometheus.query(spike))
+        self.fires_and_falls_silent(kill, self.cluster.redis.start,
                                     "XinDependencyDown", name="queue")
 
     def test_5b_a_killed_collector_is_told_and_serving_goes_on(self):

@@ -125,6 +125,14 @@ class Dashboards(unittest.TestCase):
                        lambda board, panel: panel.update(targets={})):
             self.assertNotEqual([], plant(change))
 
+    def test_each_dependency_has_its_panels_105(self):
+        board = json.loads((ROOT / "deploy/grafana/dependencies.json").read_text())
+        for word, metric in (("PostgreSQL connections", "xin_store_connections"),
+                             ("Redis", "xin_queue_depth"), ("Qdrant", "xin_vector_calls_total"),
+                             ("S3", "xin_storage_calls_total"), ("Up", "xin_dependency_up")):
+            self.assertTrue([p for p in board["panels"] if p["title"].startswith(word)
+                             and metric in p["targets"][0]["expr"]], word)
+
     def test_promtool_reads_every_expression(self):
         if promtool("--version") is None:
             self.skipTest("no promtool here: install the package prometheus")

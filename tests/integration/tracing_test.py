@@ -49,9 +49,9 @@ class Case(unittest.TestCase):
         return receiver
 
     def xin(self, command="serve", **settings):
-        xin = Xin(command).start(**(FAST | settings))
+        xin = Xin(command)
         self.addCleanup(xin.stop)
-        return xin
+        return xin.start(**(FAST | settings))
 
     @staticmethod
     def turn(xin, message="hello", headers=None):

@@ -81,6 +81,10 @@ OUTAGES = [("XinIngestionStuck", [*STILL, AWAY], ((35, False), (60, True), (120,
            ("XinIngestionBacklog", [*WAITING, AWAY], ((35, False), (70, True), (120, False)))]
 
 
+# Every alert names its service (checklist 106), these their route too.
+BY_ROUTE = {"XinErrorRate", "XinLatency"}
+
+
 def written():
     """The file: each case asks for the alert by name, present and absent."""
     out = ["# SPDX-License-Identifier: Apache-2.0",
@@ -89,12 +93,13 @@ def written():
     cases = [(name, series, ((fires, True), (silent, False)))
              for name, (series, fires, silent) in CASES.items()]
     for name, series, moments in cases + OUTAGES:
+        carries = 'service!=""' + (', route!=""' if name in BY_ROUTE else "")
         out += [f"  - name: {name}", "    interval: 1m", "    input_series:"]
         for text, values in series:
             out += [f"      - series: '{text}'", f"        values: '{values}'"]
         out += ["    promql_expr_test:"]
         for minute, fires in moments:
-            out += [f"      - expr: 'count(ALERTS{{alertname=\"{name}\", alertstate=\"firing\"}}) > 0'",
+            out += [f"      - expr: 'count(ALERTS{{alertname=\"{name}\", alertstate=\"firing\", {carries}}}) > 0'",
                     f"        eval_time: {minute}m"]
             out += ["        exp_samples: [{labels: '{}', value: 1}]" if fires
                     else "        exp_samples: []"]

@@ -19,6 +19,9 @@ BINARY = ROOT / os.environ.get("XIN_BINARY", "build/xin")
 # run under one has options for them and wider limits.
 PASSED_ON = ("PATH", "HOME", "LANG", "ASAN_OPTIONS", "TSAN_OPTIONS", "XIN_SCRIPT_TURN_CPU_MS",
              "XIN_SCRIPT_STEP_CPU_MS")
+# Seconds until a process must be ready; under TSan on a busy machine the check
+# of the scripts alone can take half a minute.
+READY = 150 if "TSAN_OPTIONS" in os.environ else 30
 # Loopback without a proxy, whatever the environment says.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -39,7 +42,7 @@ class Xin:
         self.gateway_url = None
         self.logs = []
 
-    def start(self, wait=30, prefix=(), **settings):
+    def start(self, wait=READY, prefix=(), **settings):
         environment = {
             name: os.environ[name] for name in PASSED_ON if name in os.environ
         }
