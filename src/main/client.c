@@ -88,6 +88,18 @@ base_url(void)
 	return getenv("XIN_URL") ?: "http://127.0.0.1:8000";
 }
 
+/* Beside the service itself (in its pod) its own admin key will do. */
+static const char *
+own_key(void)
+{
+	const char *key = getenv("XIN_KEY");
+
+	if (key == NULL && getenv("XIN_URL") == NULL &&
+	    config_is_set(CFG_ADMIN_KEY))
+		key = config_str(CFG_ADMIN_KEY);
+	return key;
+}
+
 static enum err_code
 read_answer(const struct http_call_reply *reply, json_t **answer_out)
 {
@@ -120,7 +132,7 @@ enum err_code
 client_call(const char *method, const char *path, const char *content_type,
     const void *body, size_t len, json_t **answer_out)
 {
-	const char *key = getenv("XIN_KEY");
+	const char *key = own_key();
 	char type[300], auth[300];
 	const char *headers[3] = { NULL };
 	struct http_call_reply reply;
@@ -157,7 +169,7 @@ client_watch(const char *path,
     enum err_code (*on_data)(void *arg, const char *data, size_t len),
     void *arg)
 {
-	const char *key = getenv("XIN_KEY");
+	const char *key = own_key();
 	char auth[300];
 	const char *headers[] = { key != NULL ? auth : NULL, NULL };
 	struct http_call_reply reply;

@@ -47,7 +47,8 @@ bool command_setup(void);
 #define COMMAND_LOG_MS 2000
 enum err_code command_log(void);
 
-/* One call of the API at XIN_URL (default http://127.0.0.1:8000) with XIN_KEY.
+/* One call of the API at XIN_URL with XIN_KEY; without both at
+ * http://127.0.0.1:8000 with XIN_ADMIN_KEY.
  * An error answer becomes its code and sentence. *answer_out may be NULL for
  * 204. From a fiber. WAITS. */
 enum err_code client_call(const char *method, const char *path,

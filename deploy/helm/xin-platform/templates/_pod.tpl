@@ -59,7 +59,8 @@ containers:
     envFrom:
       - configMapRef: { name: {{ include "xin.name" (list $root (printf "%s-env" $name)) }} }
       {{- range $v.secretRefs }}
-      - secretRef: { name: {{ . }} }
+      - secretRef:
+          name: {{ . }}
       {{- end }}
     env:
       - name: POD_NAME
