@@ -54,7 +54,7 @@ all-in-one:
 {{- end }}
 
 {{- define "xin.longname" -}}
-{{- printf "%s-%s" .Release.Name (include "xin.chart" .) -}}
+{{- printf "%s-%s" .Release.Name (include "xin.chart" .) | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "xin.fullname" -}}

@@ -9,8 +9,9 @@
 {{- include "xin.name" (list (first .) (printf "lua-%s" (last . | replace "/" "-"))) -}}
 {{- end }}
 
-{{/* (root, kind) -> the chart's own files of a kind: name and text. An empty
-     text in the values takes a bundled file out. */}}
+{{/* (root, kind) -> the chart's own files of a kind: name and text, as
+     JSON (YAML's printer drops the last newline). An empty text in the values
+     takes a bundled file out. */}}
 {{- define "xin.lua.files" -}}
 {{- $root := first . -}}
 {{- $kind := last . -}}
@@ -22,10 +23,10 @@
 {{- end }}
 {{- end }}
 {{- range $file, $text := get $root.Values.lua.files $kind | default dict -}}
-{{- $_ := ternary (set $files $file $text) (unset $files $file) (not (empty $text)) -}}
+{{- if $text }}{{ $_ := set $files $file $text }}{{ else }}{{ $_ := unset $files $file }}{{ end -}}
 {{- end }}
 {{- end }}
-{{- toYaml $files -}}
+{{- toJson $files -}}
 {{- end }}
 
 {{/* Sources of the projected volume. Keys are named one by one, for a
@@ -34,7 +35,7 @@
 {{- define "xin.lua.sources" -}}
 {{- range $kind := include "xin.lua.kinds" . | fromYamlArray }}
 {{- $existing := get $.Values.lua.existingConfigMaps $kind }}
-{{- $keys := include "xin.lua.files" (list $ $kind) | fromYaml | keys }}
+{{- $keys := include "xin.lua.files" (list $ $kind) | fromJson | keys }}
 {{- with $existing }}
 {{- $keys = .keys }}
 {{- end }}
