@@ -50,7 +50,8 @@ buf_add(struct buf *buf, const void *data, size_t len)
 		buf->full = true;
 		return;
 	}
-	buf_reserve(buf, len);
+	if (buf->len + len >= buf->cap)
+		buf_reserve(buf, len);
 	if (len > 0)
 		memcpy(buf->data + buf->len, data, len);
 	buf->len += len;
@@ -67,6 +68,20 @@ void
 buf_addc(struct buf *buf, char c)
 {
 	buf_add(buf, &c, 1);
+}
+
+void
+buf_addi(struct buf *buf, int64_t number)
+{
+	char digits[20], *p = digits + sizeof(digits);
+	uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
+
+	do
+		*--p = (char)('0' + rest % 10);
+	while ((rest /= 10) > 0);
+	if (number < 0)
+		*--p = '-';
+	buf_add(buf, p, (size_t)(digits + sizeof(digits) - p));
 }
 
 void
@@ -154,6 +169,13 @@ add_escaped(struct buf *buf, unsigned char c)
 	}
 }
 
+/* Bytes that a JSON string holds as they are, whatever is around them. */
+static const bool is_plain[256] = {
+	[' ' ... '!'] = true,
+	['#' ... '['] = true,
+	[']' ... '~'] = true,
+};
+
 void
 buf_add_json(struct buf *buf, const char *s, size_t len)
 {
@@ -162,8 +184,7 @@ buf_add_json(struct buf *buf, const char *s, size_t len)
 
 	buf_addc(buf, '"');
 	while (i < len) {
-		if (p[i] >= 0x20 && p[i] < 0x7f && p[i] != '"' &&
-		    p[i] != '\\') {
+		if (is_plain[p[i]]) {
 			i++;
 			continue;
 		}

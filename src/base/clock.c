@@ -4,7 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/crypto.h"
@@ -65,14 +65,23 @@ clock_thread_cpu_us(void)
 void
 clock_rfc3339(uint64_t wall_ms, char out[CLOCK_RFC3339_SIZE])
 {
-	time_t seconds = (time_t)(wall_ms / 1000u);
+	static _Thread_local char text[24]; /* of `second` */
+	static _Thread_local time_t second = -1;
+	const time_t now = (time_t)(wall_ms / 1000u);
+	const unsigned ms = (unsigned)(wall_ms % 1000u);
 	struct tm tm;
-	char day[24];
 
-	gmtime_r(&seconds, &tm);
-	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(out, CLOCK_RFC3339_SIZE, "%.19s.%03uZ", day,
-	    (unsigned)(wall_ms % 1000u));
+	if (now != second) {
+		gmtime_r(&now, &tm);
+		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+		second = now;
+	}
+	memcpy(out, text, 19);
+	out[19] = '.';
+	out[20] = (char)('0' + ms / 100);
+	out[21] = (char)('0' + ms / 10 % 10);
+	out[22] = (char)('0' + ms % 10);
+	memcpy(out + 23, "Z", 2);
 }
 
 void

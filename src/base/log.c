@@ -83,6 +83,25 @@ log_tap(void (*tap)(const struct log_line *line))
 	atomic_store(&tap_fn, tap);
 }
 
+/* As %.6g does. Durations are thousandths below a thousand, which have at most
+ * six digits: those need no printf. */
+static void
+add_real(struct buf *line, double real)
+{
+	unsigned n =
+	    real >= 0 && real < 1000 ? (unsigned)(real * 1000 + 0.5) : 0;
+	char fraction[4] = { '.', (char)('0' + n / 100 % 10),
+		(char)('0' + n / 10 % 10), (char)('0' + n % 10) };
+
+	if (n == 0 || n > 999999 || n / 1000.0 != real) {
+		buf_addf(line, "%.6g", real);
+		return;
+	}
+	buf_addi(line, n / 1000);
+	if (n % 1000 != 0)
+		buf_add(line, fraction, n % 10 != 0 ? 4 : n % 100 != 0 ? 3 : 2);
+}
+
 static void
 add_value(struct buf *line, const struct log_kv *kv)
 {
@@ -95,11 +114,11 @@ add_value(struct buf *line, const struct log_kv *kv)
 			    line, kv->value.str, strnlen(kv->value.str, 4096));
 		break;
 	case KV_INT:
-		buf_addf(line, "%lld", (long long)kv->value.num);
+		buf_addi(line, kv->value.num);
 		break;
 	case KV_REAL:
 		if (isfinite(kv->value.real))
-			buf_addf(line, "%.6g", kv->value.real);
+			add_real(line, kv->value.real);
 		else
 			buf_adds(line, "null");
 		break;
@@ -115,11 +134,19 @@ add_value(struct buf *line, const struct log_kv *kv)
 }
 
 static void
+add_key(struct buf *line, const char *key)
+{
+	buf_add(line, ",\"", 2);
+	buf_adds(line, key);
+	buf_add(line, "\":", 2);
+}
+
+static void
 add_field(struct buf *line, const char *key, const char *value)
 {
 	if (value[0] == '\0')
 		return;
-	buf_addf(line, ",\"%s\":", key);
+	add_key(line, key);
 	buf_add_json(line, value, strlen(value));
 }
 
@@ -133,8 +160,8 @@ format_json(struct buf *line, enum log_level level, const char *event,
 	clock_rfc3339(clock_wall_ms(), now);
 	buf_adds(line, "{\"event\":");
 	buf_add_json(line, event, strlen(event));
-	buf_addf(line, ",\"level\":\"%s\",\"timestamp\":\"%s\"",
-	    level_names[level], now);
+	add_field(line, "level", level_names[level]);
+	add_field(line, "timestamp", now);
 	add_field(line, "service", log__service(task));
 	if (task != NULL) {
 		add_field(line, "correlation_id", task->request_id);
@@ -143,12 +170,13 @@ format_json(struct buf *line, enum log_level level, const char *event,
 		add_field(line, "span_id", task->span_id);
 	}
 	for (; pairs->type != KV_END; pairs++) {
-		buf_addf(line, ",\"%s\":", pairs->key);
+		add_key(line, pairs->key);
 		add_value(line, pairs);
 	}
-	if (suppressed > 0)
-		buf_addf(line, ",\"suppressed\":%llu",
-		    (unsigned long long)suppressed);
+	if (suppressed > 0) {
+		add_key(line, "suppressed");
+		buf_addi(line, (int64_t)suppressed);
+	}
 	buf_adds(line, "}\n");
 }
 

@@ -161,6 +161,49 @@ a_faked_clock_moves_by_hand(void **state)
 }
 
 static void
+a_timestamp_follows_the_second_both_ways(void **state)
+{
+	static const struct {
+		uint64_t ms;
+		const char *text;
+	} cases[] = {
+		{ 0, "1970-01-01T00:00:00.000Z" },
+		{ 1699999999999, "2023-11-14T22:13:19.999Z" },
+		{ 1700000000000, "2023-11-14T22:13:20.000Z" },
+		{ 1700000000007, "2023-11-14T22:13:20.007Z" },
+		{ 1709251199990, "2024-02-29T23:59:59.990Z" },
+		{ 1709251200100, "2024-03-01T00:00:00.100Z" },
+		{ 1699999999999, "2023-11-14T22:13:19.999Z" },
+	};
+	char text[CLOCK_RFC3339_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		clock_rfc3339(cases[i].ms, text);
+		assert_string_equal(text, cases[i].text);
+	}
+}
+
+static void
+whole_numbers_are_written_as_printf_does(void **state)
+{
+	static const int64_t cases[] = { 0, 7, -7, 10, 99, 100, -1000,
+		INT64_MAX, INT64_MIN };
+	char wanted[32];
+	struct buf buf;
+
+	(void)state;
+	buf_init(&buf, 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(wanted, sizeof(wanted), "%lld", (long long)cases[i]);
+		buf_clear(&buf);
+		buf_addi(&buf, cases[i]);
+		assert_string_equal(buf_str(&buf), wanted);
+	}
+	buf_done(&buf);
+}
+
+static void
 ids_have_a_prefix_and_sort_by_time(void **state)
 {
 	char a[IDENT_SIZE], b[IDENT_SIZE];
@@ -232,6 +275,8 @@ main(void)
 		cmocka_unit_test(names_are_lower_case_words),
 		cmocka_unit_test(numbers_are_read_whole_or_not),
 		cmocka_unit_test(a_faked_clock_moves_by_hand),
+		cmocka_unit_test(a_timestamp_follows_the_second_both_ways),
+		cmocka_unit_test(whole_numbers_are_written_as_printf_does),
 		cmocka_unit_test(ids_have_a_prefix_and_sort_by_time),
 		cmocka_unit_test(hmac_gives_the_published_vectors),
 		cmocka_unit_test(codes_read_back),

@@ -165,6 +165,35 @@ a_log_line_is_one_json_object(void **state)
 	close(pipes[1]);
 }
 
+/* The line has its own way for thousandths below a thousand. */
+static void
+reals_in_a_line_are_as_printf_writes_them(void **state)
+{
+	static const double odd[] = { 0, -1.5, 0.0001, 1e-9, 999.9994, 999.9996,
+		999.9999, 1000, 1234.567, 1e20, 0.1 + 0.2, 64.66700001 };
+	const size_t odds = sizeof(odd) / sizeof(odd[0]);
+	char line[512], wanted[64];
+	int pipes[2];
+
+	(void)state;
+	assert_int_equal(pipe(pipes), 0);
+	log_setup(pipes[1], LOG_LEVEL_INFO, false);
+	for (size_t i = 0; i < odds + 1000000; i += i < odds + 2000 ? 1 : 97) {
+		double real = i < odds ? odd[i] : (double)(i - odds) / 1000.0;
+		ssize_t n;
+
+		log_info("test.event", kv_real("r", real));
+		n = read(pipes[0], line, sizeof(line) - 1);
+		assert_true(n > 0);
+		line[n] = '\0';
+		snprintf(wanted, sizeof(wanted), "\"r\":%.6g}", real);
+		assert_non_null(strstr(line, wanted));
+	}
+	log_setup(STDOUT_FILENO, LOG_LEVEL_INFO, false);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 static void
 metrics_add_up_and_are_shown_by_service(void **state)
 {
@@ -310,6 +339,7 @@ main(void)
 		cmocka_unit_test(a_brand_has_its_own_webhook_secret),
 		cmocka_unit_test(json_is_strict),
 		cmocka_unit_test(a_log_line_is_one_json_object),
+		cmocka_unit_test(reals_in_a_line_are_as_printf_writes_them),
 		cmocka_unit_test(metrics_switched_off_record_nothing),
 		cmocka_unit_test(metrics_add_up_and_are_shown_by_service),
 		cmocka_unit_test(openmetrics_has_exemplars_and_an_end),
