@@ -5,12 +5,15 @@ JOBS ?= $(shell nproc)
 BUSTED ?= busted
 
 .PHONY: build run test test-unit test-contract test-integration test-lua \
-	test-e2e test-asan lint soak bench load-test clean help
+	test-e2e test-asan lint typecheck verify coverage fuzz soak bench \
+	load-test clean help
 
 help:
 	@echo "make run    build and start all services on this machine"
 	@echo "make test   build and run every suite"
-	@echo "make build | lint | soak | bench | load-test | clean"
+	@echo "make verify    lint and typecheck: before a push"
+	@echo "make coverage  lines that the tests reach, at least COVERAGE_MIN %"
+	@echo "make build | lint | typecheck | fuzz | soak | bench | load-test | clean"
 
 build/build.ninja: CMakeLists.txt
 	@scripts/bootstrap build
@@ -53,6 +56,20 @@ test-asan:
 lint:
 	@scripts/bootstrap test
 	@scripts/lint
+
+typecheck:
+	@scripts/bootstrap test
+	@scripts/typecheck
+
+verify: lint typecheck
+
+coverage:
+	@scripts/bootstrap test
+	@scripts/coverage
+
+fuzz:
+	@scripts/bootstrap soak
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-10} scripts/fuzz
 
 soak:
 	@scripts/bootstrap soak

@@ -219,7 +219,8 @@ take_other_names(void)
 
 	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++)
 		if (!config_is_set(other[i].to) && config_is_set(other[i].from))
-			TRY(assign(other[i].to, config_str(other[i].from)));
+			TRY(assign(
+			    (int)other[i].to, config_str(other[i].from)));
 	return OK;
 }
 

@@ -55,7 +55,7 @@ drop_if_empty(struct seat **at)
 {
 	struct seat *seat = *at;
 
-	if (seat->taken || seat->waiting > 0)
+	if (seat == NULL || seat->taken || seat->waiting > 0)
 		return;
 	*at = seat->next;
 	mem_free(seat);

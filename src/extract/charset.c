@@ -97,6 +97,11 @@ by_guess(const char *data, size_t len, char charset[32])
 	return found;
 }
 
+/* gcc's analyzer takes the (iconv_t)-1 of a failure for something to close. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
 static enum err_code
 convert(const char *data, size_t len, const char *charset, struct buf *out)
 {
@@ -123,6 +128,9 @@ convert(const char *data, size_t len, const char *charset, struct buf *out)
 	iconv_close(cd);
 	return OK;
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 /* Binary files that came under a text type. */
 static enum err_code

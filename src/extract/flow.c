@@ -81,10 +81,11 @@ void
 extract__flow_paragraph(struct extract__flow *flow)
 {
 	struct paragraph *paragraph;
+	int at = flow->open++;
 
-	if (flow->open++ >= NEST_MAX)
+	if (at >= NEST_MAX)
 		return;
-	paragraph = now(flow);
+	paragraph = &flow->paragraphs[at];
 	buf_clear(&paragraph->text);
 	paragraph->heading = 0;
 	paragraph->item = -1;
@@ -153,7 +154,7 @@ extract__flow_paragraph_end(struct extract__flow *flow)
 {
 	struct paragraph *paragraph = now(flow);
 
-	if (flow->open == 0 || flow->open-- > NEST_MAX)
+	if (paragraph == NULL || flow->open-- > NEST_MAX)
 		return;
 	if (is_blank(&paragraph->text))
 		return;

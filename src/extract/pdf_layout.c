@@ -56,8 +56,9 @@ split(const char *text, size_t len, struct line *line)
 			column++;
 			continue;
 		}
-		if (spaces >= GAP && line->count < CELLS_MAX &&
-		    !(line->count == 1 && is_bullet(cell))) {
+		if (cell == NULL ||
+		    (spaces >= GAP && line->count < CELLS_MAX &&
+			!(line->count == 1 && is_bullet(cell)))) {
 			cell = &line->cells[line->count++];
 			*cell = (struct cell){ text + i, 0, column, 0 };
 		}

@@ -34,6 +34,16 @@ running(void)
 	return loop == NULL ? NULL : loop->current;
 }
 
+/* The same where there must be one. */
+static struct fiber *
+running_fiber(void)
+{
+	struct fiber *self = running();
+
+	must(self != NULL);
+	return self;
+}
+
 struct fiber *
 fiber_self(void)
 {
@@ -409,8 +419,7 @@ effective(const struct fiber *self, uint64_t deadline_ms)
 enum err_code
 fiber_park(uint64_t deadline_ms)
 {
-	must(running() != NULL);
-	return fiber__park(effective(running(), deadline_ms), false);
+	return fiber__park(effective(running_fiber(), deadline_ms), false);
 }
 
 void
@@ -449,15 +458,16 @@ fiber_cancelled(void)
 void
 fiber_shield(void)
 {
-	must(running() != NULL);
-	running()->shield++;
+	running_fiber()->shield++;
 }
 
 void
 fiber_unshield(void)
 {
-	must(running() != NULL && running()->shield > 0);
-	running()->shield--;
+	struct fiber *self = running_fiber();
+
+	must(self->shield > 0);
+	self->shield--;
 }
 
 enum err_code

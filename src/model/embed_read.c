@@ -82,13 +82,13 @@ normalise(float *vector, size_t dimensions)
 	double sum = 0, length;
 
 	for (size_t i = 0; i < dimensions; i++)
-		sum += (double)vector[i] * vector[i];
+		sum += (double)vector[i] * (double)vector[i];
 	length = sqrt(sum);
 	if (!isfinite(length) || length < 1e-12)
 		return false;
 	if (fabs(length - 1) > NEARLY_ONE)
 		for (size_t i = 0; i < dimensions; i++)
-			vector[i] = (float)(vector[i] / length);
+			vector[i] = (float)((double)vector[i] / length);
 	return true;
 }
 

@@ -251,7 +251,7 @@ hung_up(struct postgres__conn *conn)
 		    recv(PQsocket(conn->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
 		if (n < 0)
-			return errno != EAGAIN && errno != EWOULDBLOCK;
+			return errno != EAGAIN;
 		if (n == 0 || PQconsumeInput(conn->pg) == 0)
 			return true;
 	}
@@ -378,13 +378,14 @@ static enum err_code
 cancel_running(struct postgres__conn *conn, uint64_t deadline_ms)
 {
 	struct postgres__pool *pool = conn->pool;
-	struct postgres__conn *other;
+	struct postgres__conn *other = NULL;
 	enum err_code rc;
 
 	while (pool->cancelling)
 		TRY(fiber_cond_wait(&pool->cancelled, deadline_ms));
-	if (pool->idle != NULL && same_server(pool->idle, conn)) {
+	if (pool->idle != NULL && same_server(pool->idle, conn))
 		other = take_idle(pool);
+	if (other != NULL) {
 		rc = cancel_over(other, conn, deadline_ms);
 		postgres__give_back(other);
 		return rc;

@@ -57,6 +57,10 @@ child_limits(const struct process_limits *limits)
 	/* A program under TSan writes a small file before main. */
 	if (bytes < (1 << 20))
 		bytes = 1 << 20;
+#elif defined(XIN_COVERAGE)
+	/* The program writes its counters when it exits. */
+	if (bytes == 0)
+		bytes = 1 << 20;
 #endif
 	if (set_limit(RLIMIT_CORE, 0, 0) != 0 ||
 	    set_limit(RLIMIT_FSIZE, bytes, bytes) != 0 ||

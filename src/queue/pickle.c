@@ -449,9 +449,14 @@ op_set(struct machine *m)
 static enum err_code
 op_bytearray(struct machine *m)
 {
+	struct pickle_value *top;
+
 	TRY(push_run(m, PICKLE_OPAQUE, 8));
-	peek(m, 0)->text = "bytearray";
-	peek(m, 0)->len = strlen("bytearray");
+	top = peek(m, 0);
+	if (top == NULL)
+		return broken();
+	top->text = "bytearray";
+	top->len = strlen("bytearray");
 	return OK;
 }
 

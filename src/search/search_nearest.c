@@ -132,7 +132,7 @@ search__encode(const float *vector, size_t dimensions, int8_t *out)
 
 		out[i] =
 		    scale > 0 ? (int8_t)lrintf(vector[i] / scale) : (int8_t)0;
-		missing = vector[i] - (double)scale * out[i];
+		missing = (double)vector[i] - (double)scale * out[i];
 		error += missing * missing;
 	}
 	return (struct index_code){ scale, (float)(sqrt(error) * 1.0001) };
@@ -160,9 +160,10 @@ ask(struct asked *asked, const float *vector, size_t dimensions)
 	for (size_t i = 0; i < dimensions; i++) {
 		asked->steps[i] =
 		    asked->step > 0
-			? (int16_t)lrint(asked->unit[i] / asked->step)
+			? (int16_t)lrint((double)asked->unit[i] / asked->step)
 			: (int16_t)0;
-		missing = asked->unit[i] - asked->step * asked->steps[i];
+		missing =
+		    (double)asked->unit[i] - asked->step * asked->steps[i];
 		error += missing * missing;
 	}
 	asked->error = sqrt(error) * 1.0001;
@@ -181,8 +182,9 @@ best_possible(
 	    dot_codes(source->code_bytes + vector * source->dimensions,
 		asked->steps, source->dimensions);
 
-	return (double)sum * code->scale * asked->step + code->error +
-	       (1 + (double)code->error) * asked->error + asked->slack;
+	return (double)sum * (double)code->scale * asked->step +
+	       (double)code->error + (1 + (double)code->error) * asked->error +
+	       asked->slack;
 #else
 	(void)asked;
 	(void)source;
@@ -197,10 +199,10 @@ search_unit_vector(const float *vector, size_t dimensions, float *out)
 	double length = 0;
 
 	for (size_t i = 0; i < dimensions; i++)
-		length += (double)vector[i] * vector[i];
+		length += (double)vector[i] * (double)vector[i];
 	length = length > 0 ? sqrt(length) : 1;
 	for (size_t i = 0; i < dimensions; i++)
-		out[i] = (float)(vector[i] / length);
+		out[i] = (float)((double)vector[i] / length);
 }
 
 /* ---- the nearest ---- */
@@ -269,7 +271,7 @@ look_at_source(struct index_best *best, const struct index_source *source,
 		if (best->count == best->want && source->codes != NULL &&
 		    best_possible(asked, source, vector) < best->items[0].score)
 			continue;
-		score = dot_exact(asked->unit,
+		score = (double)dot_exact(asked->unit,
 		    source->vectors + vector * source->dimensions,
 		    source->dimensions);
 		if (search__best_takes(best, score))

@@ -198,13 +198,14 @@ search_qdrant_open(const char *url, struct search **search_out)
 {
 	const char *collection = config_str(CFG_SEARCH_COLLECTION);
 	const char *key = config_str(CFG_SEARCH_KEY);
+	const char *host = strstr(url, "://");
 	struct qdrant *qdrant;
 	size_t len = strlen(url);
 	struct buf name;
 
 	while (len > 0 && url[len - 1] == '/')
 		len--;
-	if (strpbrk(url, "?#@ ") != NULL || strchr(url, ':')[3] == '\0')
+	if (strpbrk(url, "?#@ ") != NULL || host == NULL || host[3] == '\0')
 		return err_set(ERR_CONFIG,
 		    "XIN_SEARCH_URL: want http(s)://host:port of Qdrant; its "
 		    "key goes to QDRANT_API_KEY");

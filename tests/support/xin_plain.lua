@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --- A plain-Lua stand-in of `xin`, so that specs run under busted without the
 --- program. Small and slow; only what scripts use in their specs.
+require("line_hook")
 local regex = require("plain_regex")
 
 local DIGIT_ZEROS = { 0x660, 0x6F0, 0x966, 0xFF10 }
