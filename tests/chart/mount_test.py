@@ -6,6 +6,7 @@ status 77: helm cannot be had here."""
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import unittest
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from chart import CHART, FILES, environment, main, objects, of_kind, pods  # noqa: E402
+import yaml  # noqa: E402
+from chart import CHART, FILES, ROOT, environment, main, objects, of_kind, pods  # noqa: E402
 from xin_process import BINARY, OPENER, Xin  # noqa: E402
 
 
@@ -39,17 +41,12 @@ def mount(folder, files, generation):
             (folder / top).symlink_to(f"..data/{top}")
 
 
-def everything(*words):
-    found = objects(*words)
-    return found, {n: m for n, m in of_kind(found, "ConfigMap").items()}
-
-
 class Mount(unittest.TestCase):
     def test_the_mounted_scripts_pass_the_check_of_the_program(self):
-        found, maps = everything()
+        found = objects()
         template = of_kind(found, "Deployment")["xin-platform-orchestrator"]["spec"]["template"]
         with tempfile.TemporaryDirectory() as folder:
-            mount(pathlib.Path(folder), projected(template, maps), 1)
+            mount(pathlib.Path(folder), projected(template, of_kind(found, "ConfigMap")), 1)
             done = subprocess.run([BINARY, "check", folder], capture_output=True, text=True, timeout=120, check=False)
             self.assertEqual(0, done.returncode, done.stdout + done.stderr)
 
@@ -85,28 +82,66 @@ class Mount(unittest.TestCase):
             time.sleep(0.1)
         raise AssertionError("not within 20 s")
 
-    def test_a_changed_config_map_is_live_without_a_restart(self):
-        found, maps = everything(CHART / "values-laptop.yaml")
+    def start(self):
+        """`xin serve` in the laptop's environment, on the mounted scripts."""
+        found = objects(CHART / "values-laptop.yaml")
         template = of_kind(found, "Deployment")["xin-platform-all-in-one"]["spec"]["template"]
         env = {n: v.replace("$(POD_NAME)", "pod") for n, v in environment(template, found).items()}
         own = ("XIN_DATA_DIR", "XIN_LUA_DIR", "XIN_ORCHESTRATOR_LISTEN", "XIN_GATEWAY_LISTEN")
         self.xin = Xin("serve", **{n: v for n, v in env.items() if n not in own})
         self.addCleanup(self.xin.stop)
-        folder = self.xin.home / "mounted"
-        folder.mkdir()
-        files = projected(template, maps)
-        mount(folder, files, 1)
-        self.xin.start(XIN_LUA_DIR=str(folder), XIN_ORCHESTRATOR_LISTEN="127.0.0.1:0")
-        before = self.ask("/v1/scripts")["active"]["hash"]
-        for round_, text in enumerate((files["brands/default.lua"] + "\n-- changed\n", "this is no Lua"), 2):
-            mount(folder, files | {"brands/default.lua": text}, round_)
-            if round_ == 2:
-                after = self.until(lambda: (h := self.ask("/v1/scripts")["active"]["hash"]) != before and h)
-            else:  # refused: the last good one goes on, and it is said where and why
-                last = self.until(lambda: (a := self.ask("/v1/scripts")["last_attempt"])["result"] == "rejected" and a)
-                self.assertEqual("brands/default.lua", last["errors"][0]["file"])
-                self.assertEqual(after, self.ask("/v1/scripts")["active"]["hash"])
-                self.assertEqual("ok", self.ask("/health")["status"])
+        self.folder = self.xin.home / "mounted"
+        self.folder.mkdir()
+        self.files = projected(template, of_kind(found, "ConfigMap"))
+        self.generation = 1
+        mount(self.folder, self.files, self.generation)
+        self.xin.start(XIN_LUA_DIR=str(self.folder), XIN_ORCHESTRATOR_LISTEN="127.0.0.1:0")
+        return self.active()
+
+    def active(self):
+        return self.ask("/v1/scripts")["active"]["hash"]
+
+    def change(self, text):
+        self.generation += 1
+        mount(self.folder, self.files | {"brands/default.lua": text}, self.generation)
+
+    def scripts(self, verb):
+        done = subprocess.run([BINARY, "scripts", verb], env={"XIN_URL": self.xin.url}, cwd="/", capture_output=True,
+                              text=True, timeout=30, check=False)
+        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+
+    def test_a_changed_config_map_is_live_without_a_restart(self):
+        first = self.start()
+        self.change(self.files["brands/default.lua"] + "\n-- changed\n")
+        second = self.until(lambda: (h := self.active()) != first and h)
+        self.change("this is no Lua")  # refused: the last good one goes on, and it is said where and why
+        last = self.until(lambda: (a := self.ask("/v1/scripts")["last_attempt"])["result"] == "rejected" and a)
+        self.assertEqual("brands/default.lua", last["errors"][0]["file"])
+        self.assertEqual(second, self.active())
+        self.assertEqual("ok", self.ask("/health")["status"])
+
+    def test_a_pin_holds_changes_back_and_a_roll_back_takes_one_back(self):
+        first = self.start()
+        self.scripts("pin")
+        self.change(self.files["brands/default.lua"] + "\n-- changed\n")
+        time.sleep(3)  # two polls and more
+        self.assertEqual(first, self.active())
+        self.scripts("unpin")
+        self.until(lambda: self.active() != first)
+        self.scripts("rollback")
+        self.until(lambda: self.active() == first)
+
+    def test_the_command_of_the_page_makes_the_config_map(self):
+        kubectl = shutil.which("kubectl")
+        if not kubectl:
+            self.skipTest("kubectl cannot be had here")
+        command = "kubectl create configmap acme-brands -n xin-staging --from-file=lua/brands --dry-run=client -o yaml"
+        self.assertIn(command, (CHART / "README.md").read_text())
+        done = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(0, done.returncode, done.stderr)
+        made = yaml.safe_load(done.stdout)
+        for item in ("alpha.lua", "default.lua"):
+            self.assertEqual((ROOT / "lua/brands" / item).read_text(), made["data"][item])
 
     def test_beside_the_service_its_own_key_will_do(self):
         key = "xin_" + "k" * 43
