@@ -109,3 +109,15 @@ for i, step in enumerate(action["runs"]["steps"]):
 	command -v yamllint >/dev/null || skip "yamllint cannot be had"
 	git ls-files -co --exclude-standard '*.yml' '*.yaml' | grep -v '^deploy/helm/.*/templates/' | xargs yamllint --strict
 }
+@test "the CI runs targets that exist, and the release builds by the repository's own script" {
+	look '
+targets = flows["ci"]["jobs"]["gate"]["strategy"]["matrix"]["target"]
+assert {"test", "verify", "coverage"} == set(targets)
+make = open("Makefile").read()
+for target in targets:
+    assert re.search(r"^%s:" % target, make, re.M), "make has no target " + target
+release = str(flows["release"])
+assert "deploy/image/build" in release and "helm package deploy/helm/xin-platform" in release'
+	[ -x deploy/image/build ]
+}
+

@@ -111,6 +111,7 @@ class Cluster:
         redis = shutil.which("redis-server")
         if not redis:
             raise Missing("no Redis server here: install the package redis-server")
+        postgres_server.binary("postgres")  # said before the S3 server is built
         found = subprocess.run([str(HERE / "s3_server_get")], capture_output=True, text=True,
                                check=False)
         if found.returncode != 0:
