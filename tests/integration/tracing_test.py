@@ -5,6 +5,7 @@ they go, what a collector that is down, slow or refusing does, how W3C context
 comes in and goes on, what is in the spans and what never is. With --cluster:
 one joined trace over three processes, and the same from a real collector.
 Exit status 77: something cannot be had here, by name."""
+import email.utils
 import http.client
 import http.server
 import json
@@ -215,7 +216,8 @@ class Collector(Case):
         wait("the error", lambda: self.lines(xin, "tracing export failing"))
 
     def check_retried(self, told, least, most=8):
-        receiver = self.receiver(lambda number: told if number == 0 else (200, {}, b""))
+        receiver = self.receiver(lambda number: (200, {}, b"") if number > 0 else
+                                 told() if callable(told) else told)
         xin = self.xin(OTEL_EXPORTER_ENDPOINT=receiver.url())
         receiver.wait("the probes", lambda spans: len(spans) == 3, 20)
         first, second = receiver.requests[:2]
@@ -227,14 +229,19 @@ class Collector(Case):
     def test_429_waits_as_long_as_retry_after_says(self):
         self.check_retried((429, {"Retry-After": "2"}, b""), 2.0)
 
-    def test_503_is_tried_again(self):
-        self.check_retried((503, {}, b""), 0.2)
+    def test_a_retry_after_may_be_a_date(self):
+        self.check_retried(lambda: (503, {"Retry-After": email.utils.formatdate(
+            time.time() + 4, usegmt=True)}, b""), 2.5)  # a date has whole seconds
+
+    def test_502_503_504_are_tried_again(self):
+        for status in (502, 503, 504):
+            self.check_retried((status, {}, b""), 0.2)
 
     def test_a_connection_lost_without_answer_is_tried_again(self):
         self.check_retried(None, 0.2)
 
     def test_400_and_other_refusals_are_dropped_at_once(self):
-        for status in (400, 413, 500, 301):
+        for status in (400, 404, 413, 500, 301):
             receiver = self.receiver(lambda number, status=status: (status, {}, b"no"))
             xin = self.xin(OTEL_EXPORTER_ENDPOINT=receiver.url())
             wait("the error", lambda xin=xin: self.lines(xin, "tracing export failing"))
@@ -256,6 +263,18 @@ class Collector(Case):
         said = self.lines(xin, "tracing.partly_accepted")
         self.assertEqual([(1, "too old?")], [(e["rejected_spans"], e["message"]) for e in said])
         self.assertEqual([], self.lines(xin, "tracing export failing"))
+
+    def test_a_warning_without_rejected_spans_is_said_and_nothing_is_lost(self):
+        receiver = self.receiver()
+        receiver.answer = lambda number: (200, {}, receiver.partial(0, "soon full"))
+        xin = self.xin(OTEL_EXPORTER_ENDPOINT=receiver.url())
+        self.turn(xin)
+        self.server_span(receiver)
+        said = wait("the warning", lambda: self.lines(xin, "tracing.partly_accepted"))
+        self.assertEqual([(0, "soon full", "warning")], [
+            (e["rejected_spans"], e["message"], e["level"]) for e in said])
+        for outcome in ("rejected", "lost", "dropped"):
+            self.assertEqual(0, self.metric(xin, "xin_tracing_spans_total", outcome=outcome))
 
     def test_what_waits_is_sent_at_stop(self):
         receiver = self.receiver()
