@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The chart against helm's own linter, its unit tests, and the schemas of every
 kind it renders. Exit status 77: helm cannot be had here."""
+
 import pathlib
 import subprocess
 import sys
@@ -11,15 +12,39 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import yaml  # noqa: E402
-from chart import CHART, FILES, ROOT, helm, main, rendered, schemas, text, tool, yaml_blocks  # noqa: E402
+from chart import (
+    CHART,
+    FILES,
+    ROOT,
+    helm,
+    main,
+    rendered,
+    schemas,
+    text,
+    tool,
+    yaml_blocks,
+)  # noqa: E402
 
 LAYOUT = "{{.Group}}_{{.ResourceKind}}_{{.ResourceAPIVersion}}.json"
 
 
 def kubeconform(manifests):
     """Exit status and what it says."""
-    done = subprocess.run([tool("kubeconform"), "-strict", "-summary", "-schema-location", f"{schemas()}/{LAYOUT}", "-"],
-                          input=manifests, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [
+            tool("kubeconform"),
+            "-strict",
+            "-summary",
+            "-schema-location",
+            f"{schemas()}/{LAYOUT}",
+            "-",
+        ],
+        input=manifests,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -50,25 +75,45 @@ class Conform(unittest.TestCase):
 
     def test_the_schemas_see_what_is_wrong(self):
         good = text("--values", str(CHART / "ci" / "all-on-values.yaml"))
-        for right, wrong in (("terminationGracePeriodSeconds:", "terminationGracePeriod:"),
-                             ("secretStoreRef:", "authSecretRef:"), ("listName:", "- listName:"),
-                             ("podMetricsEndpoints:", "endpoints:"), ("backendRefs:", "backends:")):
-            found = text("--values", str(CHART / "values-staging.yaml")) if right == "secretStoreRef:" else good
+        for right, wrong in (
+            ("terminationGracePeriodSeconds:", "terminationGracePeriod:"),
+            ("secretStoreRef:", "authSecretRef:"),
+            ("listName:", "- listName:"),
+            ("podMetricsEndpoints:", "endpoints:"),
+            ("backendRefs:", "backends:"),
+        ):
+            found = (
+                text("--values", str(CHART / "values-staging.yaml"))
+                if right == "secretStoreRef:"
+                else good
+            )
             self.assertIn(right, found)
             self.assertNotEqual(0, kubeconform(found.replace(right, wrong))[0], wrong)
 
     def test_stores_of_the_documents_are_valid_today_125(self):
         pages = [CHART / "README.md", *(ROOT / "docs").rglob("*.md")]
-        stores = [block for page in pages for block in yaml_blocks(page)
-                  if isinstance(block, dict) and str(block.get("kind", "")).endswith("SecretStore")]
-        self.assertLessEqual({"ClusterSecretStore xin-vault-kv", "ClusterSecretStore doppler-prod", "SecretStore vault"},
-                             {f"{s['kind']} {s['metadata']['name']}" for s in stores})
+        stores = [
+            block
+            for page in pages
+            for block in yaml_blocks(page)
+            if isinstance(block, dict) and str(block.get("kind", "")).endswith("SecretStore")
+        ]
+        self.assertLessEqual(
+            {
+                "ClusterSecretStore xin-vault-kv",
+                "ClusterSecretStore doppler-prod",
+                "SecretStore vault",
+            },
+            {f"{s['kind']} {s['metadata']['name']}" for s in stores},
+        )
         for store in stores:
             self.assertEqual("external-secrets.io/v1", store["apiVersion"])
         code, said = kubeconform(yaml.safe_dump_all(stores))
         self.assertEqual(0, code, said)
         old = next(s for s in stores if "doppler" in s["spec"]["provider"])
-        old["spec"]["provider"]["doppler"] = {"authSecretRef": {"dopplerToken": {"name": "doppler-token", "key": "token"}}}
+        old["spec"]["provider"]["doppler"] = {
+            "authSecretRef": {"dopplerToken": {"name": "doppler-token", "key": "token"}}
+        }
         self.assertNotEqual(0, kubeconform(yaml.safe_dump(old))[0])  # ruling R5
 
     def test_a_package_renders_what_the_folder_renders(self):
@@ -81,16 +126,31 @@ class Conform(unittest.TestCase):
                 self.assertEqual(0, code, err)
                 self.assertEqual(text("--values", str(path)), out)
             names = tarfile.open(package).getnames()
-            self.assertFalse([n for n in names if "/ci/" in n or n.startswith("xin-platform/tests/")])
-            self.assertLess(package.stat().st_size, 500_000)  # a release is a Secret: 1 MiB with its manifests
+            self.assertFalse(
+                [n for n in names if "/ci/" in n or n.startswith("xin-platform/tests/")]
+            )
+            self.assertLess(
+                package.stat().st_size, 500_000
+            )  # a release is a Secret: 1 MiB with its manifests
 
     def test_unit_tests_of_the_chart_pass(self):
-        done = subprocess.run([tool("helm-unittest"), str(CHART)], capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(
+            [tool("helm-unittest"), str(CHART)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
         self.assertNotIn("Test Suites: 0 passed", done.stdout)
 
     def test_what_the_chart_has_from_elsewhere_is_current(self):
-        done = subprocess.run([str(ROOT / "scripts" / "chart_make"), "--check"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [str(ROOT / "scripts" / "chart_make"), "--check"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         self.assertEqual(0, done.returncode, done.stdout)
 
 

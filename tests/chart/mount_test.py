@@ -3,6 +3,7 @@
 """The program in the environment that the chart gives it: its settings, and the
 scripts as the kubelet projects them, changed by the kubelet's rename. Exit
 status 77: helm cannot be had here."""
+
 import json
 import os
 import pathlib
@@ -24,9 +25,12 @@ from xin_process import BINARY, OPENER, Xin  # noqa: E402
 def projected(template, maps):
     """What the projected volume of the scripts holds: path -> text."""
     volume = next(v for v in template["spec"]["volumes"] if v["name"] == "lua")
-    return {item["path"]: maps[source["configMap"]["name"]]["data"][item["key"]]
-            for source in volume["projected"]["sources"] for item in source["configMap"]["items"]
-            if item["key"] in maps.get(source["configMap"]["name"], {}).get("data", {})}
+    return {
+        item["path"]: maps[source["configMap"]["name"]]["data"][item["key"]]
+        for source in volume["projected"]["sources"]
+        for item in source["configMap"]["items"]
+        if item["key"] in maps.get(source["configMap"]["name"], {}).get("data", {})
+    }
 
 
 def mount(folder, files, generation):
@@ -47,7 +51,9 @@ class Mount(unittest.TestCase):
         template = of_kind(found, "Deployment")["xin-platform-orchestrator"]["spec"]["template"]
         with tempfile.TemporaryDirectory() as folder:
             mount(pathlib.Path(folder), projected(template, of_kind(found, "ConfigMap")), 1)
-            done = subprocess.run([BINARY, "check", folder], capture_output=True, text=True, timeout=120, check=False)
+            done = subprocess.run(
+                [BINARY, "check", folder], capture_output=True, text=True, timeout=120, check=False
+            )
             self.assertEqual(0, done.returncode, done.stdout + done.stderr)
 
     def test_the_program_takes_every_environment_that_the_chart_makes(self):
@@ -56,20 +62,46 @@ class Mount(unittest.TestCase):
             for where, template in pods(found).items():
                 if not where.startswith("Deployment/"):
                     continue
-                env = {n: v.replace("$(POD_NAME)", "pod") for n, v in environment(template, found).items()}
+                env = {
+                    n: v.replace("$(POD_NAME)", "pod")
+                    for n, v in environment(template, found).items()
+                }
                 # An empty PATH-like world, and a data folder that cannot be:
                 # settings are read before anything is opened.
-                done = subprocess.run([BINARY, "doctor", "--json"], env=env | {"XIN_DATA_DIR": "/dev/null/x"}, cwd="/",
-                                      capture_output=True, text=True, timeout=60, check=False)
-                self.assertNotIn("unknown setting", done.stdout + done.stderr, f"{values.name} {where}")
-                self.assertNotIn("must be a number", done.stdout + done.stderr, f"{values.name} {where}")
-        done = subprocess.run([BINARY, "doctor"], env={"XIN_LOG_LEVLE": "info"}, cwd="/", capture_output=True, text=True,
-                              timeout=60, check=False)
-        self.assertIn("unknown setting", done.stdout + done.stderr)  # the sentence that is looked for above
+                done = subprocess.run(
+                    [BINARY, "doctor", "--json"],
+                    env=env | {"XIN_DATA_DIR": "/dev/null/x"},
+                    cwd="/",
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                    check=False,
+                )
+                self.assertNotIn(
+                    "unknown setting", done.stdout + done.stderr, f"{values.name} {where}"
+                )
+                self.assertNotIn(
+                    "must be a number", done.stdout + done.stderr, f"{values.name} {where}"
+                )
+        done = subprocess.run(
+            [BINARY, "doctor"],
+            env={"XIN_LOG_LEVLE": "info"},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertIn(
+            "unknown setting", done.stdout + done.stderr
+        )  # the sentence that is looked for above
 
     def ask(self, path, body=None):
-        request = urllib.request.Request(self.xin.url + path, data=body and json.dumps(body).encode(),
-                                         headers={"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.xin.url + path,
+            data=body and json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
         with OPENER.open(request, timeout=10) as answer:
             return json.load(answer)
 
@@ -106,16 +138,27 @@ class Mount(unittest.TestCase):
         mount(self.folder, self.files | {"brands/default.lua": text}, self.generation)
 
     def scripts(self, verb):
-        done = subprocess.run([BINARY, "scripts", verb], env={"XIN_URL": self.xin.url}, cwd="/", capture_output=True,
-                              text=True, timeout=30, check=False)
+        done = subprocess.run(
+            [BINARY, "scripts", verb],
+            env={"XIN_URL": self.xin.url},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
 
     def test_a_changed_config_map_is_live_without_a_restart(self):
         first = self.start()
         self.change(self.files["brands/default.lua"] + "\n-- changed\n")
         second = self.until(lambda: (h := self.active()) != first and h)
-        self.change("this is no Lua")  # refused: the last good one goes on, and it is said where and why
-        last = self.until(lambda: (a := self.ask("/v1/scripts")["last_attempt"])["result"] == "rejected" and a)
+        self.change(
+            "this is no Lua"
+        )  # refused: the last good one goes on, and it is said where and why
+        last = self.until(
+            lambda: (a := self.ask("/v1/scripts")["last_attempt"])["result"] == "rejected" and a
+        )
         self.assertEqual("brands/default.lua", last["errors"][0]["file"])
         self.assertEqual(second, self.active())
         self.assertEqual("ok", self.ask("/health")["status"])
@@ -137,7 +180,9 @@ class Mount(unittest.TestCase):
             self.skipTest("kubectl cannot be had here")
         command = "kubectl create configmap acme-brands -n xin-staging --from-file=lua/brands --dry-run=client -o yaml"
         self.assertIn(command, (CHART / "README.md").read_text())
-        done = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command.split(), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
         self.assertEqual(0, done.returncode, done.stderr)
         made = yaml.safe_load(done.stdout)
         for item in ("alpha.lua", "default.lua"):
@@ -152,13 +197,27 @@ class Mount(unittest.TestCase):
                 self.skipTest("port 8000 is taken")
         self.xin.start(XIN_ORCHESTRATOR_LISTEN="127.0.0.1:8000")
         env = {"XIN_ADMIN_KEY": key}
-        done = subprocess.run([BINARY, "scripts", "status"], env=env, cwd="/", capture_output=True, text=True, timeout=30,
-                              check=False)
+        done = subprocess.run(
+            [BINARY, "scripts", "status"],
+            env=env,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
         self.assertIn('"generation"', done.stdout)
         # elsewhere it is not sent
-        done = subprocess.run([BINARY, "scripts", "status"], env=env | {"XIN_URL": self.xin.url}, cwd="/",
-                              capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            [BINARY, "scripts", "status"],
+            env=env | {"XIN_URL": self.xin.url},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
         self.assertEqual(1, done.returncode)
         self.assertIn("401", done.stdout + done.stderr)
 

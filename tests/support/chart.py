@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The chart as the real helm renders it. helm, kubeconform and helm-unittest are
 built on first use; what cannot be had skips its tests by name."""
+
 import functools
 import pathlib
 import re
@@ -19,8 +20,13 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 @functools.cache
 def fetched(script, *words):
     """What a script of tests/support prints, or None: it cannot be had here."""
-    done = subprocess.run([str(ROOT / "tests" / "support" / script), *words], capture_output=True, text=True,
-                          timeout=900, check=False)
+    done = subprocess.run(
+        [str(ROOT / "tests" / "support" / script), *words],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
     if done.returncode == 77:
         return None
     assert done.returncode == 0, done.stderr
@@ -43,7 +49,9 @@ def schemas():
 
 def helm(*words):
     """Exit status, stdout, stderr."""
-    done = subprocess.run([tool("helm"), *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [tool("helm"), *map(str, words)], capture_output=True, text=True, timeout=120, check=False
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -114,19 +122,29 @@ def environment(template, found):
 
 
 def secret_refs(template):
-    return [s["secretRef"]["name"] for s in template["spec"]["containers"][0].get("envFrom", []) if "secretRef" in s]
+    return [
+        s["secretRef"]["name"]
+        for s in template["spec"]["containers"][0].get("envFrom", [])
+        if "secretRef" in s
+    ]
 
 
 def settings_table():
     """Rows of config.def: name -> (kind, default)."""
-    rows = re.findall(r'^CONFIG\(\w+,\s*CONFIG_(\w+),\s*"(\w+)",\s*"([^"]*)"',
-                      (ROOT / "src/base/config.def").read_text(), re.M)
+    rows = re.findall(
+        r'^CONFIG\(\w+,\s*CONFIG_(\w+),\s*"(\w+)",\s*"([^"]*)"',
+        (ROOT / "src/base/config.def").read_text(),
+        re.M,
+    )
     return {name: (kind, default) for kind, name, default in rows}
 
 
 def yaml_blocks(path):
     """The YAML examples of a Markdown page."""
-    return [yaml.load(block, LOADER) for block in re.findall(r"^ *```yaml\n(.*?)^ *```", path.read_text(), re.S | re.M)]
+    return [
+        yaml.load(block, LOADER)
+        for block in re.findall(r"^ *```yaml\n(.*?)^ *```", path.read_text(), re.S | re.M)
+    ]
 
 
 def main():
