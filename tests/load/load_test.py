@@ -27,41 +27,65 @@ LINE = re.compile(r"flow=(\S+) correlation_id=(\S+) status=(\d+) ms=\d+ retry_af
 FAST = {"LOCUST_CONVERSATIONS": "4", "LOCUST_SPAWN_RATE": "8"}
 
 
-class Run:
-    """One run of Locust: its statistics, its log, what it said."""
+class Locust:
+    """One run of Locust in the background; finish() waits and reads what it left:
+    its statistics, its log, what it said."""
 
     def __init__(self, command=("scripts/load_test",), seconds=6, **settings):
+        self.seconds = seconds
         self.folder = tempfile.TemporaryDirectory(prefix="xin-load-")
-        home = pathlib.Path(self.folder.name)
+        self.home = pathlib.Path(self.folder.name)
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith(("LOCUST_", "INGESTION_", "GATEWAY_", "ORCHESTRATOR_",
                                                "MAKE", "MFLAGS"))}
-        environment |= {"LOCUST_RUN_TIME": f"{seconds}s", "LOCUST_LOGFILE": str(home / "log"),
-                        "LOCUST_CSV": str(home / "stats"), "LOCUST_CSV_FULL_HISTORY": "true",
+        environment |= {"LOCUST_RUN_TIME": f"{seconds}s", "LOCUST_LOGFILE": str(self.home / "log"),
+                        "LOCUST_CSV": str(self.home / "stats"), "LOCUST_CSV_FULL_HISTORY": "true",
                         } | settings
         self.began = time.monotonic()
-        done = subprocess.run([*command], cwd=ROOT, env=environment, text=True,
-                              stdin=subprocess.DEVNULL, capture_output=True,
-                              timeout=seconds + 120, check=False)
-        self.ended = time.monotonic()
-        self.status, self.said = done.returncode, done.stdout + done.stderr
-        self.log = (home / "log").read_text() if (home / "log").exists() else ""
+        self.process = subprocess.Popen(
+            [*command], cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def finish(self):
+        try:
+            self.said, _ = self.process.communicate(timeout=self.seconds + 120)
+        except subprocess.TimeoutExpired:
+            self.process.terminate()
+            raise
+        self.ended, self.status = time.monotonic(), self.process.returncode
+        self.log = self.read_log()
         self.calls = LINE.findall(self.log)
         self.requests, self.failures, self.users = {}, {}, 0
-        if not (home / "stats_stats.csv").exists():
-            return
+        if not (self.home / "stats_stats.csv").exists():
+            return self
         for row in self.rows("stats_stats.csv"):
             self.requests[row["Name"]] = int(row["Request Count"])
             self.failures[row["Name"]] = int(row["Failure Count"])
         for row in self.rows("stats_stats_history.csv"):
             self.users = max(self.users, int(row["User Count"]))
+        return self
+
+    def read_log(self):
+        return (self.home / "log").read_text() if (self.home / "log").exists() else ""
+
+    def until_all_speak(self):
+        """Until every customer is there."""
+        until = time.monotonic() + 60
+        while "All users spawned" not in self.read_log():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < until, "Locust does not get going"
+            time.sleep(0.1)
 
     def rows(self, name):
-        with open(pathlib.Path(self.folder.name) / name) as file:
+        with open(self.home / name) as file:
             return list(csv.DictReader(file))
 
     def ids(self, flow=""):
         return [call[1] for call in self.calls if call[0].startswith(flow)]
+
+
+def Run(*command, **settings):
+    return Locust(*command, **settings).finish()
 
 
 class Recorder:

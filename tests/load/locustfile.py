@@ -116,7 +116,11 @@ class Conversation(FastHttpUser):
         reply = answer_of(response).get("reply")
         return None if isinstance(reply, dict) and reply.get("text") else "200 without a reply"
 
-    @task(1000)
+    @task
+    def turn(self):
+        self.say()
+        self.warm_up()
+
     def say(self):
         message = {"brand": self.brand, "message_id": uuid.uuid4().hex,
                    "text": random.choice(MESSAGES), "user": {"id": self.user_id}}
@@ -129,7 +133,6 @@ class Conversation(FastHttpUser):
                                     "X-Signature": signature(body)})
         if answer:
             self.conversation_id = answer.get("conversation_id")
-        self.warm_up()
 
     def warm_up(self):
         """Every WARMUP_SECONDS one customer of the brand stages the file, when the

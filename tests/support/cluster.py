@@ -78,7 +78,7 @@ class Child:
 
 
 class Cluster:
-    def __init__(self, **settings):
+    def __init__(self, migrate=True, **settings):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="xin-cluster-"))
         self.roles, self.children = [], []
         self.postgres = None
@@ -105,7 +105,8 @@ class Cluster:
             "GATEWAY_WEBHOOK_SECRET": SECRET,
             "XIN_SCRIPT_POLL_MS": "200",
         } | settings
-        self.command("migrate")
+        if migrate:
+            self.command("migrate")
 
     def _start_back_ends(self):
         redis = shutil.which("redis-server")

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A release without a cluster under load: two pods of each service with the
+chart's own environment, Lua mounted as the kubelet does it, two brands with 50
+conversations each. Scripts are edited by ConfigMap, pods are told to go, the
+schema is upgraded: nobody gets a failed or a wrong answer.
+
+rehearsal_test.py [--full]      a whole minute instead of a part of it
+Exit status 77: something cannot be had here, by name."""
+import bisect
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "load")]
+from cluster import ADMIN, SECRET, Cluster, Missing  # noqa: E402
+from load_test import Locust  # noqa: E402
+from release import Release, helm  # noqa: E402
+from xin_process import ROOT  # noqa: E402
+
+FULL = "--full" in sys.argv
+SECONDS = 60 if FULL else 20
+FRESH = 2.0  # seconds after a switch from which on no older answer may come
+ANSWER = re.compile(r"answer began=(\S+) edition=(\d+) generation=(\S+)")
+
+
+def edition(number):
+    """Every answer of every brand ends with the edition's mark."""
+    def change(path, text):
+        if not path.startswith("brands/") or not text.rstrip().endswith("return M"):
+            return text
+        return text.rstrip()[:-len("return M")] + f"""
+local EDITION = " [edition {number}]"
+local route, reply = M.route, M.reply or function() end
+if type(M.no_answer) == "string" then M.no_answer = M.no_answer .. EDITION end
+function M.route(turn)
+  local way = route(turn)
+  way.reply = way.reply and way.reply .. EDITION
+  way.no_answer = way.no_answer and way.no_answer .. EDITION
+  return way
+end
+function M.reply(turn, answer)
+  local said = reply(turn, answer)
+  return {{ text = (said and said.text or answer.text) .. EDITION }}
+end
+return M
+"""
+    return change
+
+
+class Load(Locust):
+    """Locust in the background, on the release's Services."""
+
+    def __init__(self, release, seconds, **settings):
+        self.release = release
+        super().__init__(
+            seconds=seconds, LOCUST_HOST=release.services["channel-gateway"].url,
+            ORCHESTRATOR_HOST=release.services["orchestrator"].url,
+            GATEWAY_WEBHOOK_SECRET=SECRET, INGESTION_API_KEY=ADMIN,
+            INGESTION_WARMUP_SECONDS="5", **settings)
+
+    def story(self, line):
+        """What the pods' logs say of a call."""
+        correlation_id = re.search(r"correlation_id=(\S+)", line).group(1)
+        return "".join(f"\n{said.strip()}" for pod in self.release.pods for said in list(pod.logs)
+                       if correlation_id in said)
+
+    def check(self, test):
+        """Nothing failed."""
+        self.finish()
+        bad = [line for line in self.log.splitlines() if " problem=" in line]
+        test.assertEqual([], bad[:5], f"{len(bad)} of {len(self.calls)} calls failed; of the first: "
+                         + "".join(self.story(line) for line in bad[:2]))
+        test.assertEqual(0, self.status, self.said)
+        test.assertEqual(100, self.users)
+        test.assertGreater(len(self.calls), 20 * self.seconds)
+
+
+class Edits(unittest.TestCase):
+    """Scripts change by ConfigMap under load."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.release = Release()
+        cls.addClassCleanup(cls.release.close)
+        for component in ("orchestrator", "channel-gateway", "ingestion-worker"):
+            cls.release.pod(component)
+        cls.release.pod("orchestrator")
+        cls.release.pod("channel-gateway")
+        old = cls.until_all_run(cls.release, None)
+        cls.release.edit(edition(0))
+        cls.until_all_run(cls.release, old)
+        cls.release.settle()
+
+    @staticmethod
+    def until_all_run(release, old, seconds=10):
+        """Every process runs one generation, another than `old`."""
+        until = time.monotonic() + seconds
+        while True:
+            found = {p.generation() for p in release.pods}
+            if len(found) == 1 and found != {old}:
+                return found.pop()
+            if time.monotonic() > until:
+                raise AssertionError(f"generations {found} after {seconds} s")
+            time.sleep(0.05)
+
+    def test_no_answer_fails_or_is_older_than_two_seconds(self):
+        load = Load(self.release, SECONDS, LOCUST_FILE=str(HERE / "reader.py"))
+        load.until_all_speak()
+        began, switches = time.time(), []
+        generation = self.until_all_run(self.release, None)
+        generations = {"0": generation}
+        for number in range(1, 4):
+            time.sleep(max(0, began + number * (SECONDS - 8) / 4 - time.time()))
+            switches.append(self.release.edit(edition(number)))
+            generation = self.until_all_run(self.release, generation, FRESH)
+            generations[str(number)] = generation
+            self.all_report(generation)
+        load.check(self)
+        answers = ANSWER.findall(load.log)
+        self.assertEqual(set("0123"), {number for _, number, _ in answers})
+        for at, number, reported in answers:
+            # Each agrees with the generation in its header...
+            self.assertEqual(generations[number], reported, f"edition {number}")
+            # ...and none is older than two seconds after the switch.
+            least = bisect.bisect_right(switches, float(at) - FRESH)
+            self.assertGreaterEqual(int(number), least, f"asked at {at}, switched at {switches}")
+
+    def all_report(self, generation):
+        for pod in self.release.of("orchestrator"):
+            status, scripts = pod.ask("GET", "/v1/scripts")
+            self.assertEqual(200, status)
+            self.assertEqual(generation, scripts["active"]["generation"])
+
+
+class Going(unittest.TestCase):
+    """A pod is told to go while others serve."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.release = Release()
+        cls.addClassCleanup(cls.release.close)
+        for component in ("orchestrator", "channel-gateway", "ingestion-worker") * 2:
+            cls.release.pod(component)
+        cls.release.settle()
+
+    def roll(self, component):
+        load = Load(self.release, 20)
+        load.until_all_speak()
+        for pod in self.release.of(component):
+            self.release.replace(pod)
+        load.check(self)
+        self.all_ready()
+
+    def all_ready(self):
+        """What was uploaded before and meanwhile is ready."""
+        pod = self.release.of("orchestrator")[0]
+        for brand in ("alpha", "beta"):
+            for source in pod.ask("GET", f"/v1/brands/{brand}/knowledge")[1]["items"]:
+                pod.until_ready(brand, source["id"])
+
+    def test_gateways_are_replaced_and_nobody_notices(self):
+        self.roll("channel-gateway")
+
+    def test_orchestrators_are_replaced_and_nobody_notices(self):
+        self.roll("orchestrator")
+
+    def test_workers_are_replaced_and_every_document_gets_ready(self):
+        self.roll("ingestion-worker")
+
+
+if __name__ == "__main__":
+    sys.argv = [a for a in sys.argv if a != "--full"]
+    try:
+        helm()
+        Cluster(migrate=False).close()
+        if subprocess.run([str(ROOT / "scripts/locust_get")], capture_output=True,
+                          check=False).returncode != 0:
+            raise Missing("no Locust here: it comes from PyPI")
+    except Missing as missing:
+        print(f"rehearsal_test: skipped: {missing}")
+        sys.exit(77)
+    unittest.main(verbosity=2, warnings="ignore")
