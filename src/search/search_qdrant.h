@@ -72,6 +72,10 @@ uint64_t search__qdrant_deadline(uint64_t ms);
  */
 enum err_code search__qdrant_look(struct qdrant *qdrant, uint64_t deadline_ms,
     bool *there_out, int64_t *dimensions_out);
+/* ERR_NOT_FOUND while somebody makes it: indexes come after it and before the
+ * first point, so nothing is in it yet. WAITS. */
+enum err_code search__qdrant_complete(
+    struct qdrant *qdrant, uint64_t deadline_ms);
 /* Make what is missing of it: `dimensions` of the chunks to come, 0 = without
  * vectors. ERR_CONFIG when the collection has others. WAITS. */
 enum err_code search__qdrant_ensure(struct qdrant *qdrant, size_t dimensions);

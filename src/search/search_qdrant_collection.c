@@ -17,13 +17,12 @@ static const struct {
 	const char *field, *schema;
 } indexes[] = {
 	{ "brand", "{\"type\":\"keyword\",\"is_tenant\":true}" },
-	{ "source_id", "\"keyword\"" },
-	{ "version", "\"integer\"" },
-	{ "part", "\"keyword\"" },
-	{ "terms", "\"keyword\"" },
-	{ "tokens", "\"keyword\"" },
+	{ "source_id", "\"keyword\"" }, { "version", "\"integer\"" },
+	{ "terms", "\"keyword\"" }, { "tokens", "\"keyword\"" },
 	{ "facts", "\"keyword\"" },
+	{ "part", "\"keyword\"" }, /* last: what every search asks first */
 };
+#define INDEX_COUNT (sizeof(indexes) / sizeof(*indexes))
 
 enum err_code
 search__qdrant_mismatch(
@@ -117,6 +116,20 @@ search__qdrant_look(struct qdrant *qdrant, uint64_t deadline_ms,
 	return info != NULL ? check_shape(qdrant, info, dimensions_out) : OK;
 }
 
+enum err_code
+search__qdrant_complete(struct qdrant *qdrant, uint64_t deadline_ms)
+{
+	json_auto json_t *info = NULL;
+
+	TRY(read_info(qdrant, deadline_ms, &info));
+	if (json_object_get(json_object_get(info, "payload_schema"),
+		indexes[INDEX_COUNT - 1].field) == NULL)
+		return err_set(ERR_NOT_FOUND,
+		    "collection %s of vector server %s is being made",
+		    qdrant->collection, qdrant->url);
+	return OK;
+}
+
 static enum err_code
 add_quantization(struct buf *body)
 {
@@ -169,8 +182,7 @@ create_indexes(struct qdrant *qdrant, const json_t *info)
 	const json_t *there = json_object_get(info, "payload_schema");
 	enum err_code rc = OK;
 
-	for (size_t i = 0; i < sizeof(indexes) / sizeof(*indexes) && rc == OK;
-	     i++) {
+	for (size_t i = 0; i < INDEX_COUNT && rc == OK; i++) {
 		struct buf body;
 
 		if (json_object_get(there, indexes[i].field) != NULL)

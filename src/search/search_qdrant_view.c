@@ -93,6 +93,12 @@ read_parts(struct qdrant *qdrant, const char *brand, uint64_t deadline_ms,
 	buf_adds(&body, "}}]}}");
 	rc = search__qdrant_read(
 	    qdrant, "/facet", &body, deadline_ms, result_out);
+	if (rc == ERR_UPSTREAM) { /* no index to count by, perhaps until now */
+		rc = search__qdrant_complete(qdrant, deadline_ms);
+		if (rc == OK)
+			rc = search__qdrant_read(
+			    qdrant, "/facet", &body, deadline_ms, result_out);
+	}
 	buf_done(&body);
 	return rc;
 }

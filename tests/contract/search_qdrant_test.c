@@ -163,6 +163,22 @@ what_passes_by_itself_is_tried_again(void **state)
 	assert_int_equal(found(search, "alpha"), 0);
 }
 
+/* The first upload makes the collection, then its indexes; who searches between
+ * finds nothing, without an error. */
+static void
+a_collection_that_is_being_made_is_empty(void **state)
+{
+	struct search *search = *state;
+
+	qdrant_server_fail(qdrant, "/index", 99, "\"status\":400");
+	assert_int_equal(put(search, "kn_a", "alpha"), ERR_UPSTREAM);
+	assert_int_equal(found(search, "alpha"), 0);
+	qdrant_server_fail(qdrant, "/index", 0, "\"status\":400");
+	qdrant_server_reset(qdrant);
+	assert_int_equal(put(search, "kn_a", "alpha"), OK);
+	assert_int_equal(found(search, "alpha"), 1);
+}
+
 static void
 a_full_server_says_when_to_come_back(void **state)
 {
@@ -540,6 +556,7 @@ main(void)
 	const struct CMUnitTest search_qdrant[] = {
 		T(a_server_that_is_down_is_named_and_used_when_it_is_back),
 		T(what_passes_by_itself_is_tried_again),
+		T(a_collection_that_is_being_made_is_empty),
 		T(a_full_server_says_when_to_come_back),
 		T(a_server_that_stays_broken_is_an_error_with_its_sentence),
 		T(a_slow_server_does_not_hold_a_turn_over_its_deadline),
