@@ -270,7 +270,7 @@ function xin.json.decode(text) end
 --- Log lines, at most 100 in one call.
 xin.log = {}
 
---- One log line. Strings that are no identifiers are written as their length.
+--- One log line. Strings other than identifiers that stand in the script or are the host's are written as their length.
 --- Callable in: brands, guardrails, pipelines, pipeline steps, channels.
 ---@param event string
 ---@param fields? table<string, string|number|boolean>

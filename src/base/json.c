@@ -36,6 +36,22 @@ check_depth(const char *text, size_t len)
 	return OK;
 }
 
+/* "invalid token near 'abc'": what came from outside stands in double quotes
+ * in our sentences (base/mask.h). */
+static enum err_code
+refuse(const json_error_t *error)
+{
+	const char *near = strstr(error->text, " near '");
+
+	if (near == NULL)
+		return err_set(ERR_INVALID, "JSON line %d column %d: %s",
+		    error->line, error->column, error->text);
+	return err_set(ERR_INVALID,
+	    "JSON line %d column %d: %.*s near \"%.*s\"", error->line,
+	    error->column, (int)(near - error->text), error->text,
+	    (int)strlen(near + 7) - 1, near + 7);
+}
+
 enum err_code
 json_parse(const char *text, size_t len, json_t **value_out)
 {
@@ -46,8 +62,7 @@ json_parse(const char *text, size_t len, json_t **value_out)
 	value = json_loadb(text, len,
 	    JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
 	if (value == NULL)
-		return err_set(ERR_INVALID, "JSON line %d column %d: %s",
-		    error.line, error.column, error.text);
+		return refuse(&error);
 	*value_out = value;
 	return OK;
 }

@@ -15,7 +15,9 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/log_internal.h"
+#include "base/mask.h"
 #include "base/metric.h"
 #include "base/task.h"
 
@@ -103,6 +105,19 @@ add_real(struct buf *line, double real)
 }
 
 static void
+add_masked(struct buf *line, const char *sentence)
+{
+	char text[ERR_MESSAGE_MAX + 32];
+
+	if (sentence == NULL) {
+		buf_adds(line, "null");
+		return;
+	}
+	mask_quoted(sentence, text, sizeof(text));
+	buf_add_json(line, text, strlen(text));
+}
+
+static void
 add_value(struct buf *line, const struct log_kv *kv)
 {
 	switch (kv->type) {
@@ -127,6 +142,9 @@ add_value(struct buf *line, const struct log_kv *kv)
 		break;
 	case KV_JSON:
 		buf_adds(line, kv->value.str);
+		break;
+	case KV_ERROR:
+		add_masked(line, kv->value.str);
 		break;
 	case KV_END:
 		break;

@@ -12,7 +12,8 @@
  * JSON lines on stdout: {"event","level","timestamp","service",...}. An event
  * name from events.def, then typed pairs; the identity of the running task
  * (correlation_id, brand_id, trace_id, span_id, service) is added here.
- * Text of users and secrets is never logged: use kv_len for its length.
+ * Text of users and secrets is never logged: its length may be, and sentences
+ * that may quote it go through kv_error.
  *
  *   log_info("document.indexed", kv_str("document_id", id), kv_int("chunks",
  * n));
@@ -28,7 +29,7 @@ enum log_level {
 	LOG_LEVEL_WARN,
 	LOG_LEVEL_ERROR
 };
-enum log_type { KV_END, KV_STR, KV_INT, KV_REAL, KV_BOOL, KV_JSON };
+enum log_type { KV_END, KV_STR, KV_INT, KV_REAL, KV_BOOL, KV_JSON, KV_ERROR };
 
 struct log_kv {
 	enum log_type type;
@@ -62,6 +63,13 @@ static inline struct log_kv
 kv_bool(const char *key, bool value)
 {
 	return (struct log_kv){ KV_BOOL, key, { .num = value } };
+}
+
+/* An error's sentence: without what it quotes (base/mask.h). */
+static inline struct log_kv
+kv_error(const char *key, const char *sentence)
+{
+	return (struct log_kv){ KV_ERROR, key, { .str = sentence } };
 }
 
 /* `value` is JSON text already. */

@@ -11,6 +11,7 @@
 #include "base/config.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/mask.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "binding/internal.h"
@@ -28,15 +29,18 @@ keep_verdicts(struct binding_job *job, const json_t *ledger, int64_t number)
 
 	json_array_foreach (ledger, i, entry) {
 		const char *action = json_str(entry, "action");
+		char reason[80]; /* a code; a sentence may quote the text */
 
 		if (str_eq(action, "allow"))
 			continue;
+		mask_unless_word(
+		    json_str(entry, "reason") ?: "", reason, sizeof(reason));
 		log_warn("document.guarded",
 		    kv_str("source_id", job->source_id),
 		    kv_int("chunk", number),
 		    kv_str("guard", json_str(entry, "guard")),
 		    kv_str("action", json_str(entry, "action")),
-		    kv_str("reason", json_str(entry, "reason")));
+		    kv_str("reason", reason));
 		if (job->ledger == NULL)
 			job->ledger = json_array();
 		if (json_array_size(job->ledger) >= LEDGER_MAX)

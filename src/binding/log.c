@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * xin.log: a script's own log lines. Words of users must not end in logs, so a
- * string value is written only when it looks like an identifier; of any other
- * the number of bytes is. The runtime adds brand and trace id.
+ * string value is written only when it is an identifier that stands in the
+ * script's source, or one that the host made; of any other the number of bytes
+ * is. The runtime adds brand and trace id.
  */
 #include "base/log.h"
 
+#include "base/mask.h"
 #include "base/str.h"
 #include "binding/internal.h"
 
 #define FIELDS_MAX 16
 #define VALUE_MAX  64
+#define SHORT_MAX  3 /* a language's code; nobody's name or number */
 #define IDENTIFIER                                                             \
 	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-"
 #define NAME "abcdefghijklmnopqrstuvwxyz0123456789_."
@@ -37,7 +40,9 @@ add_value(lua_State *lua, int index, struct buf *out)
 		return;
 	case LUA_TSTRING:
 		text = lua_tolstring(lua, index, &len);
-		if (len <= VALUE_MAX && strspn(text, IDENTIFIER) == len)
+		if (len <= VALUE_MAX && strspn(text, IDENTIFIER) == len &&
+		    (len <= SHORT_MAX || mask_is_id(text, len) ||
+			script_in_source(lua, text, len)))
 			buf_add_json(out, text, len);
 		else
 			buf_addf(out, "\"(%zu bytes)\"", len);
@@ -116,8 +121,8 @@ log_warn_(lua_State *lua)
 static const struct binding_function functions[] = {
 	{ "info", log_info_, IN_HOOKS,
 	    "event string\nfields? table<string, string|number|boolean>", NULL,
-	    "One log line. Strings that are no identifiers are written as "
-	    "their length." },
+	    "One log line. Strings other than identifiers that stand in the "
+	    "script or are the host's are written as their length." },
 	{ "warn", log_warn_, IN_HOOKS,
 	    "event string\nfields? table<string, string|number|boolean>", NULL,
 	    "The same at level warning: something was coped with." },

@@ -66,7 +66,7 @@ retrieve_find(struct search *search, struct embedder *embedder,
 	if (rc != OK && rc != ERR_CANCELLED && mode == RETRIEVE_HYBRID) {
 		log_warn("retrieval.degraded",
 		    kv_str("error_code", err_name(rc)),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 		how.mode = "keyword";
 		how.degraded = true;
 		how.why = rc;

@@ -76,7 +76,7 @@ auth_allow(const struct principal *who, enum auth_need need, const char *brand)
 	if (who->open || who->admin || has_scope(who->scopes, "brand", brand) ||
 	    has_scope(who->scopes, kinds[need], brand))
 		return OK;
-	return err_set(ERR_NOT_FOUND, "brand %s", brand);
+	return err_set(ERR_NOT_FOUND, "brand \"%s\"", brand);
 }
 
 bool

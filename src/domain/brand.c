@@ -27,7 +27,7 @@ brand_exists(const char *brand)
 	found = script_generation_file(gen, name) != NULL;
 	script_generation_unref(gen);
 	if (!found)
-		return err_set(ERR_NOT_FOUND, "brand %s", brand);
+		return err_set(ERR_NOT_FOUND, "brand \"%s\"", brand);
 	return OK;
 }
 
@@ -120,7 +120,7 @@ brand_list(const struct principal *who, json_t **list_out)
 			continue;
 		if (describe(gen, brand, list) != OK)
 			log_warn("brand.unreadable", kv_str("brand", brand),
-			    kv_str("error", err_message()));
+			    kv_error("error", err_message()));
 	}
 	script_generation_unref(gen);
 	*list_out = json_pack("{s:o}", "brands", list);

@@ -85,7 +85,7 @@ checkpoint_save(struct product *product, const struct source *source,
 	if (rc != OK && rc != ERR_CANCELLED)
 		log_warn("checkpoint.not_saved",
 		    kv_str("source_id", source->id),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 	err_restore(&before);
 	return rc == OK;
 }
@@ -142,7 +142,7 @@ checkpoint_load(struct product *product, const struct source *source,
 	buf_done(&loading.text);
 	if (rc != OK && rc != ERR_NOT_FOUND)
 		log_warn("checkpoint.not_read", kv_str("source_id", source->id),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 	if (rc == OK && loading.outdated)
 		log_info(
 		    "checkpoint.outdated", kv_str("source_id", source->id));
@@ -160,6 +160,6 @@ checkpoint_drop(struct product *product, const char *source_id, int64_t version)
 	key_of(source_id, version, key);
 	if (object_delete(product->objects, key) != OK)
 		log_warn("object.left_behind", kv_str("key", key),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 	err_restore(&before);
 }

@@ -90,7 +90,7 @@ lease_take(struct kv *kv, struct seat *seat, uint64_t deadline_ms)
 	if (rc == ERR_UNAVAILABLE || rc == ERR_UPSTREAM) {
 		log_warn("conversation.unordered",
 		    kv_str("conversation_id", seat->id),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 		seat->token[0] = '\0';
 		return OK;
 	}

@@ -14,6 +14,7 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/mask.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/span.h"
@@ -411,7 +412,7 @@ ingest_switch(struct ingest *in)
 		in->source.version) != OK)
 		log_warn("document.left_behind",
 		    kv_str("source_id", in->source.id),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 	return OK;
 }
 
@@ -465,7 +466,8 @@ ingest_fail(struct ingest *in, enum err_code rc, struct ingest_result *result)
 
 	err_save(&why);
 	keep_failed(in, rc);
-	str_copy(result->reason, sizeof(result->reason), why.message);
+	/* For the dead letters, which others read than the document's owner. */
+	mask_quoted(why.message, result->reason, sizeof(result->reason));
 	result->away = is_away(in, rc, why.message);
 	again = result->away ||
 		(err_retryable(rc) &&
@@ -476,7 +478,7 @@ ingest_fail(struct ingest *in, enum err_code rc, struct ingest_result *result)
 		  : 0;
 	log_warn("document.failed", kv_str("source_id", in->source.id),
 	    kv_str("step", in->step), kv_str("error_code", err_name(rc)),
-	    kv_str("error", why.message),
+	    kv_error("error", why.message),
 	    kv_int("attempt", in->source.attempts), kv_bool("again", again));
 	steps = json_text(in->steps);
 	if (store_source_fail(in->product->store, in->source.id, in->owner,

@@ -75,7 +75,7 @@ object_drop(struct product *product, const char *key)
 	err_save(&why);
 	if (key != NULL && object_delete(product->objects, key) != OK)
 		log_warn("object.left_behind", kv_str("key", key),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 	err_restore(&why);
 }
 
@@ -303,7 +303,7 @@ knowledge_delete(struct product *product, const char *brand, const char *id)
 		rc = search_drop(product->search, brand, id, 0);
 	if (rc != OK)
 		log_warn("document.left_behind", kv_str("source_id", id),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 	store_audit(
 	    product->store, "api", "knowledge.delete", id, source.title);
 	source_done(&source);

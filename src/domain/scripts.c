@@ -124,7 +124,7 @@ save_last_good(const struct script_generation *gen)
 	script_generation_pack(gen, &packed);
 	if (store_scripts_save(product->store, script_generation_hash(gen),
 		packed.data, packed.len) != OK)
-		log_warn("scripts.not_saved", kv_str("error", err_message()));
+		log_warn("scripts.not_saved", kv_error("error", err_message()));
 	buf_done(&packed);
 }
 
@@ -335,7 +335,8 @@ start_on_loop(void *arg)
 	script_generation_unref(active);
 	if (watch_open(config_str(CFG_LUA_DIR), folder_event, NULL, &watch) !=
 	    OK)
-		log_warn("scripts.not_watched", kv_str("error", err_message()));
+		log_warn(
+		    "scripts.not_watched", kv_error("error", err_message()));
 	keeper = fiber_start(keeper_run, NULL);
 	return OK;
 }

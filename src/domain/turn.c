@@ -475,7 +475,7 @@ turn_fail(struct turn *turn, enum err_code rc)
 	span_event(span_current(), "exception",
 	    attr_str(ATTR_EXCEPTION, err_name(rc)));
 	log_warn("turn.failed", kv_str("turn_id", turn->id),
-	    kv_str("error_code", err_name(rc)), kv_str("error", why.message));
+	    kv_str("error_code", err_name(rc)), kv_error("error", why.message));
 	if (!may_fall_back(turn, rc) || fallback == NULL)
 		return rc;
 	TRY(turn_renew(turn));

@@ -2,6 +2,7 @@
 /* The turn as JSON: for its scripts, for who asked, and for later. */
 #include "base/json.h"
 #include "base/span.h"
+#include "base/str.h"
 #include "domain/trace_content.h"
 #include "domain/turn_internal.h"
 #include "store/store.h"
@@ -101,7 +102,9 @@ turn__trace(const struct turn *turn, const char *outcome)
 	if (span == NULL || turn->scripts == NULL)
 		return;
 	span_add(span, attr_str(ATTR_OUTCOME, outcome),
-	    attr_str(ATTR_ROUTE, turn__route_name(turn)),
+	    attr_str(ATTR_ROUTE, str_is_name(turn__route_name(turn))
+				     ? turn__route_name(turn)
+				     : "other"),
 	    attr_bool(ATTR_ANSWERED, turn->answer.answered),
 	    attr_int(ATTR_CITATIONS, (int64_t)json_array_size(turn->citations)),
 	    attr_str(ATTR_GENERATION,

@@ -148,7 +148,7 @@ look_at(struct dependency *dependency)
 	atomic_store(&dependency->up, up);
 	if (was && !up)
 		log_warn("dependency.down", kv_str("name", dependency->name),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 	else if (!was && up)
 		log_info("dependency.up", kv_str("name", dependency->name));
 }

@@ -110,7 +110,8 @@ convert(const char *data, size_t len, const char *charset, struct buf *out)
 	char piece[16384];
 
 	if (cd == (iconv_t)-1)
-		return err_set(ERR_INVALID, "charset %s is not known", charset);
+		return err_set(
+		    ERR_INVALID, "charset \"%s\" is not known", charset);
 	while (len > 0) {
 		char *to = piece;
 		size_t room = sizeof(piece);

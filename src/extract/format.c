@@ -301,7 +301,7 @@ extract__format_of(const char *type, const char *filename, const void *head,
 		wanted = EXTRACT_XML;
 	if (wanted == EXTRACT_NONE)
 		return err_set(ERR_MEDIA_TYPE,
-		    "\"%.64s\" (%.64s) cannot be read; " KNOWN,
+		    "\"%.64s (%.64s)\" cannot be read; " KNOWN,
 		    type != NULL && type[0] != '\0' ? type : "no content type",
 		    filename != NULL ? filename : "no file name");
 	*format_out = wanted;

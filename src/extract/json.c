@@ -204,7 +204,7 @@ extract__json(const char *text, size_t len, struct extract__blocks *blocks)
 
 		if (value == NULL)
 			return err_set(ERR_INVALID,
-			    "this is no JSON: line %d, column %d: %s",
+			    "this is no JSON: line %d, column %d: \"%s\"",
 			    error.line, error.column, error.text);
 		read_value(value, blocks);
 		json_decref(value);

@@ -227,7 +227,7 @@ other_reason(const struct pdf *pdf, int code)
 	const char *line = buf_str(&pdf->said);
 
 	return err_set(ERR_INVALID,
-	    "pdftotext cannot read this PDF (code %d): %.*s", code,
+	    "pdftotext cannot read this PDF (code %d): \"%.*s\"", code,
 	    (int)strcspn(line, "\n"), line[0] != '\0' ? line : "no reason");
 }
 
@@ -277,7 +277,7 @@ without_text(const struct pdf *pdf)
 
 	if (why != NULL)
 		return err_set(ERR_INVALID,
-		    "the PDF is damaged, no text could be read: %.*s",
+		    "the PDF is damaged, no text could be read: \"%.*s\"",
 		    (int)strcspn(why, "\n"), why);
 	return err_set(ERR_INVALID,
 	    "the PDF has no text: its pages are pictures; run text "

@@ -68,10 +68,10 @@ on_entity(void *arg, const xmlChar *name, int type, const xmlChar *public_id,
     const xmlChar *system_id, xmlChar *content)
 {
 	(void)type, (void)public_id, (void)system_id, (void)content;
-	stop(
-	    arg, err_set(ERR_INVALID,
-		     "its XML declares an entity (%.40s), which is not allowed",
-		     (const char *)name));
+	stop(arg,
+	    err_set(ERR_INVALID,
+		"its XML declares an entity (\"%.40s\"), which is not allowed",
+		(const char *)name));
 }
 
 bool
@@ -128,7 +128,7 @@ broken(struct extract__xml *xml)
 		return err_set(ERR_TOO_LARGE,
 		    "its XML needs more memory than XIN_EXTRACT_HEAP_BYTES "
 		    "allows");
-	return err_set(ERR_INVALID, "its XML is broken in line %d: %.*s",
+	return err_set(ERR_INVALID, "its XML is broken in line %d: \"%.*s\"",
 	    error != NULL ? error->line : 0, (int)strcspn(why, "\n"), why);
 }
 

@@ -171,7 +171,8 @@ extract__zip_read(
 		rc = next_name(zip, archive, &entry, &found);
 	while (rc == OK && found != NULL && strcmp(found, name) != 0);
 	if (rc == OK && found == NULL)
-		rc = err_set(ERR_NOT_FOUND, "there is no %.80s in it", name);
+		rc =
+		    err_set(ERR_NOT_FOUND, "there is no \"%.80s\" in it", name);
 	else if (rc == OK)
 		rc = read_entry(zip, archive, entry, fn, arg);
 	archive_read_free(archive);

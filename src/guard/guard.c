@@ -156,7 +156,8 @@ decide_failure(const json_t *fields, const char *name, enum err_code rc,
 	bool open = on_error != NULL && strcmp(on_error, "allow") == 0;
 
 	log_warn("guard.failed", kv_str("guard", name),
-	    kv_str("error_code", err_name(rc)), kv_str("error", err_message()),
+	    kv_str("error_code", err_name(rc)),
+	    kv_error("error", err_message()),
 	    kv_str("on_error", open ? "allow" : "block"));
 	*verdict_out = (struct verdict){
 		.action = open ? ALLOW : BLOCK,

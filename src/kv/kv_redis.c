@@ -210,7 +210,8 @@ let_through(struct kv_redis *k)
 	metric_count(METRIC_RATE_OPEN, METRIC_NO_LABELS, 1);
 	if (now >= due && atomic_compare_exchange_strong(
 			      &k->warn_at_ms, &due, now + WARN_EVERY_MS))
-		log_warn("kv.rate_limit_open", kv_str("error", err_message()));
+		log_warn(
+		    "kv.rate_limit_open", kv_error("error", err_message()));
 	return OK;
 }
 

@@ -170,7 +170,7 @@ probe(struct embedder *e, size_t told)
 	mem_free(vector);
 	if (may_wait(rc) && told > 0) {
 		log_warn("embeddings.unreachable", kv_str("model", e->model),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 		dimensions = told;
 	} else if (rc != OK) {
 		return err_set(ERR_CONFIG, "%s%s", err_message(),

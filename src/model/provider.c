@@ -206,7 +206,7 @@ may_retry(struct provider *p, const struct provider_call *call, int attempt,
 	log_warn("model.retried", kv_str("api", p->names.api),
 	    kv_str("model", call->model), kv_int("attempt", attempt + 1),
 	    kv_int("wait_ms", (int64_t)wait_ms),
-	    kv_str("error", err_message()));
+	    kv_error("error", err_message()));
 	return fiber_sleep(wait_ms) == OK;
 }
 

@@ -162,7 +162,7 @@ check_expect(struct http_request *req)
 	if (expect == NULL)
 		return OK;
 	if (strcasecmp(expect, "100-continue") != 0)
-		return err_set(ERR_EXPECTATION, "Expect: %.64s", expect);
+		return err_set(ERR_EXPECTATION, "Expect: \"%.64s\"", expect);
 	req->expects_continue = !req->http10;
 	return OK;
 }

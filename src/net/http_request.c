@@ -12,6 +12,7 @@
 #include "base/ident.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/mask.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/span.h"
@@ -90,12 +91,42 @@ method_name(const struct http_request *req)
 	return req->foreign ? "HTTP" : method_names[req->method];
 }
 
+/* The path as the route knows it: a caller may put anything where an id or a
+ * name is expected, and only what looks like one is told. */
+static const char *
+shown_path(const struct http_request *req, char *out, size_t size)
+{
+	const char *known = req->route->template, *at = http_path(req);
+	size_t n = 0;
+
+	while (*known != '\0' && *at != '\0' && n + 1 < size) {
+		size_t want = strcspn(known + 1, "/") + 1;
+		size_t len = strcspn(at + 1, "/") + 1;
+		char value[64];
+
+		str_copy_n(value, sizeof(value), at + 1, len - 1);
+		if (want > 1 && known[1] == '{' &&
+		    (len > sizeof(value) ||
+			(!str_is_name(value) && !mask_is_id(value, len - 1))))
+			n += (size_t)snprintf(
+			    out + n, size - n, "%.*s", (int)want, known);
+		else
+			n += (size_t)snprintf(
+			    out + n, size - n, "%.*s", (int)len, at);
+		known += want;
+		at += len;
+	}
+	if (n == 0)
+		str_copy(out, size, "/");
+	return out;
+}
+
 static void
 begin_span(struct http_request *req)
 {
 	const struct trace_headers from = { http_header(req, "traceparent"),
 		http_header(req, "tracestate"), http_header(req, "baggage") };
-	char name[128];
+	char name[128], path[256];
 
 	if (is_quiet(req)) {
 		span_enter_unrecorded(&from);
@@ -113,7 +144,8 @@ begin_span(struct http_request *req)
 	    attr_str(ATTR_HTTP_METHOD,
 		req->foreign ? "_OTHER" : method_names[req->method]),
 	    attr_str(ATTR_HTTP_ROUTE, req->route ? req->route->template : NULL),
-	    attr_str(ATTR_URL_PATH, req->route ? http_path(req) : NULL),
+	    attr_str(ATTR_URL_PATH,
+		req->route ? shown_path(req, path, sizeof(path)) : NULL),
 	    attr_str(ATTR_URL_SCHEME, "http"),
 	    attr_str(ATTR_CLIENT_ADDRESS, http_peer(req)),
 	    attr_str(ATTR_PROTOCOL_VERSION, req->http10 ? "1.0" : "1.1"));
@@ -211,7 +243,7 @@ record(struct http_request *req, enum err_code rc)
 		    kv_str("peer", http_peer(req)),
 		    kv_str("error_code",
 			told->code != OK ? err_name(told->code) : NULL),
-		    kv_str("error", told->code != OK ? told->message : NULL));
+		    kv_error("error", told->code != OK ? told->message : NULL));
 }
 
 static enum err_code

@@ -125,6 +125,7 @@ http__route(struct http_request *req, const struct http_route *routes,
 			add_allow(allow, allow_size, "HEAD");
 	}
 	if (allow[0] != '\0')
-		return err_set(ERR_METHOD, "%s allows %s", req->path, allow);
-	return err_set(ERR_NOT_FOUND, "no such path: %.200s", req->path);
+		return err_set(
+		    ERR_METHOD, "\"%.200s\" allows %s", req->path, allow);
+	return err_set(ERR_NOT_FOUND, "no such path: \"%.200s\"", req->path);
 }

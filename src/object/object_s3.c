@@ -101,7 +101,7 @@ take_endpoint(struct object__s3 *s3)
 	return OK;
 bad:
 	return err_set(ERR_CONFIG,
-	    "STORAGE_ENDPOINT_URL=%.200s: want http(s)://host[:port]", url);
+	    "STORAGE_ENDPOINT_URL: want http(s)://host[:port], without a user");
 }
 
 static enum err_code

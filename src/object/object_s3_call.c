@@ -274,7 +274,7 @@ pause_before(unsigned next)
 
 	err_save(&why);
 	log_warn("object.retried", kv_int("attempt", next),
-	    kv_str("error", why.message));
+	    kv_error("error", why.message));
 	rc = fiber_sleep(backoff_ms(next - 1, PAUSE_MS, PAUSE_LAST_MS));
 	if (rc == OK)
 		err_restore(&why);

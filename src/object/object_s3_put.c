@@ -328,7 +328,7 @@ parts_abort(struct parts *parts)
 	if (rc != OK && rc != ERR_NOT_FOUND)
 		log_warn("object.left_behind", kv_str("object", parts->key),
 		    kv_str("upload_id", parts->id),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 	err_restore(&kept);
 }
 

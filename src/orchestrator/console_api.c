@@ -32,7 +32,8 @@ reply_embedded(struct http_request *req, const char *path)
 	const struct embed *file = embed_find(path);
 
 	if (file == NULL)
-		return err_set(ERR_NOT_FOUND, "%s", http_path(req));
+		return err_set(
+		    ERR_NOT_FOUND, "no such file \"%.200s\"", http_path(req));
 	http_set_header(req, "Content-Security-Policy", POLICY);
 	http_set_header(req, "X-Content-Type-Options", "nosniff");
 	http_set_header(req, "Referrer-Policy", "no-referrer");

@@ -112,7 +112,7 @@ HANDLER(api__conversation_erase)
 	TRY(api__brand(req, AUTH_BRAND, &which.brand));
 	TRY(store_erase(product->store, &which, &erased));
 	if (erased == 0)
-		return err_set(ERR_NOT_FOUND, "conversation %s", id);
+		return err_set(ERR_NOT_FOUND, "conversation \"%s\"", id);
 	TRY(store_audit(product->store, api__who(req)->key_id,
 	    "conversation.erase", id, which.brand));
 	return http_reply(req, 204, NULL, NULL, 0);

@@ -482,7 +482,7 @@ upload_handle(
 	}
 	if (rc != OK)
 		log_warn("document.refused", kv_str("error_code", err_name(rc)),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 	return rc;
 }
 

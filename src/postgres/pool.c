@@ -200,7 +200,7 @@ is_down(struct postgres__pool *pool)
 {
 	err_save(&pool->down);
 	if (pool->failures == 0)
-		log_warn("store.unreachable", kv_str("error", err_message()));
+		log_warn("store.unreachable", kv_error("error", err_message()));
 	pool->failures++;
 	pool->retry_at =
 	    clock_mono_ms() +

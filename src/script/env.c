@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/mask.h"
 #include "base/str.h"
 #include "script/internal.h"
 
@@ -131,6 +132,25 @@ lib_tostring(lua_State *lua)
 	return 1;
 }
 
+/* A debugging aid, and its values may be what users wrote: the log gets the
+ * words that stand in the source, and how long the rest is. */
+static void
+print_words(
+    lua_State *lua, const lua_Debug *at, const char *where, const char *words)
+{
+	const struct script_run *run = script__run(lua);
+	const struct script_file *file =
+	    run != NULL && where[0] != '\0'
+		? script_generation_file(run->session->gen, at->source + 1)
+		: NULL;
+	char shown[ERR_MESSAGE_MAX];
+
+	mask_quote_foreign(words, file != NULL ? file->text : "",
+	    file != NULL ? file->len : 0, shown, sizeof(shown));
+	log_info(
+	    "script.print", kv_str("at", where), kv_error("message", shown));
+}
+
 static int
 lib_print(lua_State *lua)
 {
@@ -151,8 +171,7 @@ lib_print(lua_State *lua)
 	}
 	luaL_pushresult(&line);
 	if (script_log_allowed(lua))
-		log_info("script.print", kv_str("at", where),
-		    kv_str("message", lua_tostring(lua, -1)));
+		print_words(lua, &ar, where, lua_tostring(lua, -1));
 	return 0;
 }
 

@@ -37,6 +37,9 @@ enum script_kind script_running_kind(lua_State *lua);
 /* Count one log line of the running call; ends it when over 100. False when no
  * call is running. */
 bool script_log_allowed(lua_State *lua);
+/* Whether `text` stands in the source of the Lua function that called, or of
+ * the running hook: then it is the script's, and no user's. */
+bool script_in_source(lua_State *lua, const char *text, size_t len);
 /* Raise "xin.search.find may not be called in a guardrail; ..." unless the
  * running kind is in the mask of (1 << kind). */
 void script_need_kind(lua_State *lua, const char *what, unsigned mask);

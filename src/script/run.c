@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/mask.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
@@ -58,6 +59,72 @@ script__file_name(
 
 /* ---- one step, on the loop's stack ---- */
 
+static int call_entry(lua_State *lua);
+
+/* What Lua itself says of an error holds no values. */
+static bool
+is_lua_s_own(const char *text)
+{
+	static const char *const own[] = { "attempt to ", "bad argument #",
+		"stack overflow", "number has no ", "string length overflow",
+		"malformed pattern", "undeclared global",
+		"xin." /* the host: it quotes values itself */ };
+
+	if (strstr(text, "invalid option") != NULL) /* 'and the value' */
+		return false;
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		if (str_starts(text, own[i]))
+			return true;
+	return false;
+}
+
+/* A script may build its words of what users wrote. What does not stand in its
+ * source is quoted, so that logs leave it out (base/mask.h). The first `place`
+ * bytes of run->error stay. */
+static void
+keep_words(struct script_run *run, size_t place, const char *words,
+    const struct script_file *file)
+{
+	if (place >= sizeof(run->error))
+		place = sizeof(run->error) - 1;
+	if (run->entry != call_entry || is_lua_s_own(words)) /* or loading */
+		str_copy(run->error + place, sizeof(run->error) - place, words);
+	else
+		mask_quote_foreign(words, file != NULL ? file->text : "",
+		    file != NULL ? file->len : 0, run->error + place,
+		    sizeof(run->error) - place);
+}
+
+static const struct script_file *
+own_file(const struct script_run *run)
+{
+	return script_generation_file(run->session->gen, run->file);
+}
+
+/* `text` may begin with the place that error() adds: "brands/x.lua:12: ". */
+static void
+keep_error(struct script_run *run, const char *text)
+{
+	const char *rest = strstr(text, ".lua:");
+	const struct script_file *file = NULL;
+	char name[128];
+	size_t len = rest != NULL ? (size_t)(rest - text) + 4 : sizeof(name);
+
+	if (len < sizeof(name)) {
+		memcpy(name, text, len);
+		name[len] = '\0';
+		file = script_generation_file(run->session->gen, name);
+	}
+	if (file == NULL) {
+		keep_words(run, 0, text, own_file(run));
+		return;
+	}
+	rest += 5 + strspn(rest + 5, "0123456789");
+	rest += str_starts(rest, ": ") ? 2 : 0;
+	memcpy(run->error, text, (size_t)(rest - text));
+	keep_words(run, (size_t)(rest - text), rest, file);
+}
+
 static void
 note_error(struct script_run *run)
 {
@@ -73,7 +140,7 @@ note_error(struct script_run *run)
 		if (lua_type(co, -1) == LUA_TSTRING)
 			text = lua_tostring(co, -1);
 	}
-	str_copy(run->error, sizeof(run->error), text);
+	keep_error(run, text);
 }
 
 static void
@@ -343,10 +410,12 @@ take_reason(lua_State *lua, int index)
 		return;
 	run->failed = true;
 	if (run->failure != OK)
-		snprintf(run->error, sizeof(run->error), "%.900s", reason);
+		keep_words(run, 0, reason, own_file(run));
 	else
-		snprintf(run->error, sizeof(run->error), "%s: %s: %.900s",
-		    run->file, run->hook, reason);
+		keep_words(run,
+		    (size_t)snprintf(run->error, sizeof(run->error),
+			"%s: %s: ", run->file, run->hook),
+		    reason, own_file(run));
 }
 
 static int
@@ -498,7 +567,8 @@ script_session_open(const char *brand, struct script_generation *gen,
 	if (!script__file_name(SCRIPT_BRAND, brand, file, sizeof(file)) ||
 	    script_generation_file(pinned, file) == NULL) {
 		script_generation_unref(pinned);
-		return err_set(ERR_NOT_FOUND, "there is no brand %.64s", brand);
+		return err_set(
+		    ERR_NOT_FOUND, "there is no brand \"%.64s\"", brand);
 	}
 	rc = script__session_open_bare(brand, pinned, budget, false, &session);
 	script_generation_unref(pinned);
@@ -565,7 +635,8 @@ run_entry(struct script_session *session, enum script_kind kind,
 
 	if ((unsigned)kind >= SCRIPT_KINDS ||
 	    !script__file_name(kind, name, path, sizeof(path)))
-		return err_set(ERR_NOT_FOUND, "no such script: %.64s", name);
+		return err_set(
+		    ERR_NOT_FOUND, "no such script: \"%.64s\"", name);
 	file = script_generation_file(session->gen, path);
 	if (file == NULL)
 		return err_set(ERR_NOT_FOUND, "there is no %s", path);

@@ -136,6 +136,29 @@ script_need_kind(lua_State *lua, const char *what, unsigned mask)
 	luaL_error(lua, "%s", lua_tostring(lua, -1));
 }
 
+static bool
+stands_in(const struct script_file *file, const char *text, size_t len)
+{
+	return file != NULL && memmem(file->text, file->len, text, len) != NULL;
+}
+
+bool
+script_in_source(lua_State *lua, const char *text, size_t len)
+{
+	const struct script_run *run = script__run(lua);
+	const struct script_generation *gen;
+	lua_Debug ar;
+
+	if (run == NULL)
+		return false;
+	gen = run->session->gen;
+	if (stands_in(script_generation_file(gen, run->file), text, len))
+		return true;
+	return lua_getstack(lua, 1, &ar) && lua_getinfo(lua, "S", &ar) &&
+	       (ar.source[0] == '@' || ar.source[0] == '=') &&
+	       stands_in(script_generation_file(gen, ar.source + 1), text, len);
+}
+
 bool
 script_log_allowed(lua_State *lua)
 {

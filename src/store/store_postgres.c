@@ -36,7 +36,7 @@ store_postgres__must(struct store *store, struct postgres_batch *batch,
 	enum err_code rc = postgres_run(store_postgres__link(store), batch);
 
 	if (rc == OK && postgres_changes(batch, batch->statements - 1) == 0)
-		rc = err_set(ERR_NOT_FOUND, "%s %s", what, id);
+		rc = err_set(ERR_NOT_FOUND, "%s \"%s\"", what, id);
 	postgres_clear(batch);
 	return rc;
 }

@@ -66,16 +66,16 @@ why_not_claimed(const struct source *row, int64_t version, bool ended)
 {
 	if (ended)
 		return err_set(ERR_CONFLICT,
-		    "document %s has ended: cancelled, or out of attempts",
+		    "document \"%s\" has ended: cancelled, or out of attempts",
 		    row->id);
 	if (row->version != version)
 		return err_set(ERR_CONFLICT,
-		    "document %s is at version %lld, the job is for %lld",
+		    "document \"%s\" is at version %lld, the job is for %lld",
 		    row->id, (long long)row->version, (long long)version);
 	if (row->status == SOURCE_PROCESSING)
-		return err_set(ERR_CONFLICT, "document %s is held by %s",
+		return err_set(ERR_CONFLICT, "document \"%s\" is held by %s",
 		    row->id, row->lease_owner);
-	return err_set(ERR_CONFLICT, "document %s is %s", row->id,
+	return err_set(ERR_CONFLICT, "document \"%s\" is %s", row->id,
 	    source_status_name(row->status));
 }
 
@@ -94,7 +94,7 @@ not_taken(struct store *store, const char *brand, const char *id,
 	    "tt", brand, id);
 	rc = postgres_run(store_postgres__link(store), &batch);
 	if (rc == OK && postgres_rows(&batch, 1) == 0) {
-		rc = err_set(ERR_NOT_FOUND, "document %s", id);
+		rc = err_set(ERR_NOT_FOUND, "document \"%s\"", id);
 	} else if (rc == OK) {
 		store_postgres__source_row(postgres_row(&batch, 1, 0), &row);
 		rc = why_not_claimed(
@@ -149,9 +149,9 @@ why_not(struct store *store, const char *id, const char *owner)
 	if (rc == OK)
 		rc = postgres_rows(&batch, 0) > 0
 			 ? err_set(ERR_CANCELLED,
-			       "document %s: cancel requested", id)
+			       "document \"%s\": cancel requested", id)
 			 : err_set(ERR_CONFLICT,
-			       "document %s: the lease of %s is gone", id,
+			       "document \"%s\": the lease of %s is gone", id,
 			       owner);
 	postgres_clear(&batch);
 	return rc;

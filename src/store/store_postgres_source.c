@@ -79,7 +79,7 @@ run_for_row(struct store *store, struct postgres_batch *batch, const char *id,
 	enum err_code rc = postgres_run(store_postgres__link(store), batch);
 
 	if (rc == OK && postgres_rows(batch, 0) == 0)
-		rc = err_set(ERR_NOT_FOUND, "document %s", id);
+		rc = err_set(ERR_NOT_FOUND, "document \"%s\"", id);
 	if (rc == OK)
 		store_postgres__source_row(
 		    postgres_row(batch, 0, 0), source_out);
@@ -298,7 +298,7 @@ source_replace(struct store *store, struct source *source)
 	add_new_version(&batch, source, source->id);
 	rc = postgres_run(store_postgres__link(store), &batch);
 	if (rc == OK && postgres_rows(&batch, 0) == 0)
-		rc = err_set(ERR_NOT_FOUND, "document %s", source->id);
+		rc = err_set(ERR_NOT_FOUND, "document \"%s\"", source->id);
 	if (rc == OK) {
 		struct postgres_row found = postgres_row(&batch, 0, 0);
 
@@ -410,7 +410,7 @@ is_otherwise(
 	struct source row;
 
 	TRY(source_get(store, brand, id, &row));
-	err_set(ERR_CONFLICT, "document %s is %s%s", id,
+	err_set(ERR_CONFLICT, "document \"%s\" is %s%s", id,
 	    source_status_name(row.status), rule);
 	source_done(&row);
 	return ERR_CONFLICT;

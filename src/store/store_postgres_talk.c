@@ -35,7 +35,7 @@ run_for_row(struct store *store, struct postgres_batch *batch, const char *id,
 	unsigned last = batch->statements - 1;
 
 	if (rc == OK && postgres_rows(batch, last) == 0)
-		rc = err_set(ERR_NOT_FOUND, "conversation %s", id);
+		rc = err_set(ERR_NOT_FOUND, "conversation \"%s\"", id);
 	if (rc == OK)
 		read_row(postgres_row(batch, last, 0), row);
 	postgres_clear(batch);
@@ -210,7 +210,8 @@ run_for_messages(struct store *store, struct postgres_batch *batch,
 	enum err_code rc = postgres_run(store_postgres__link(store), batch);
 
 	if (rc == OK && postgres_rows(batch, 0) == 0)
-		rc = err_set(ERR_NOT_FOUND, "conversation %s", conversation);
+		rc =
+		    err_set(ERR_NOT_FOUND, "conversation \"%s\"", conversation);
 	if (rc == OK)
 		*items_out = collect(batch, 1, message_json);
 	postgres_clear(batch);

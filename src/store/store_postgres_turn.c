@@ -76,7 +76,7 @@ turn_get(struct store *store, const char *brand, const char *id,
 	    "tt", brand, id);
 	rc = postgres_run(store_postgres__link(store), &batch);
 	if (rc == OK && postgres_rows(&batch, 0) == 0)
-		rc = err_set(ERR_NOT_FOUND, "turn %s", id);
+		rc = err_set(ERR_NOT_FOUND, "turn \"%s\"", id);
 	if (rc == OK) {
 		*body_out = postgres_text(postgres_row(&batch, 0, 0), 0);
 		*capsule_out = postgres_text(postgres_row(&batch, 0, 0), 1);

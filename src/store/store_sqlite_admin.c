@@ -127,7 +127,7 @@ key_revoke(sqlite3 *db, void *arg)
 	    "UPDATE api_keys SET revoked_at = CASE WHEN revoked_at = 0"
 	    " THEN ? ELSE revoked_at END WHERE id = ?",
 	    "it", store_sqlite__now(), c->id));
-	return changes > 0 ? OK : err_set(ERR_NOT_FOUND, "key %s", c->id);
+	return changes > 0 ? OK : err_set(ERR_NOT_FOUND, "key \"%s\"", c->id);
 }
 
 static enum err_code

@@ -71,7 +71,7 @@ take(sqlite3 *db, struct call *c, int64_t now)
 	    "tiit", c->owner, now + c->lease_ms, now, c->id));
 	TRY(sqlite_step(db, s, &row));
 	if (!row)
-		return err_set(ERR_NOT_FOUND, "document %s", c->id);
+		return err_set(ERR_NOT_FOUND, "document \"%s\"", c->id);
 	store_sqlite__source_row(s, &c->row);
 	return OK;
 }
@@ -83,13 +83,13 @@ claim_row(sqlite3 *db, struct call *c, const struct source *row)
 
 	if (row->version != c->version)
 		return err_set(ERR_CONFLICT,
-		    "document %s is at version %lld, the job is for %lld",
+		    "document \"%s\" is at version %lld, the job is for %lld",
 		    c->id, (long long)row->version, (long long)c->version);
 	if (row->status == SOURCE_PROCESSING && row->lease_until >= now)
-		return err_set(ERR_CONFLICT, "document %s is held by %s", c->id,
-		    row->lease_owner);
+		return err_set(ERR_CONFLICT, "document \"%s\" is held by %s",
+		    c->id, row->lease_owner);
 	if (row->status != SOURCE_PENDING && row->status != SOURCE_PROCESSING)
-		return err_set(ERR_CONFLICT, "document %s is %s", c->id,
+		return err_set(ERR_CONFLICT, "document \"%s\" is %s", c->id,
 		    source_status_name(row->status));
 	if (!row->cancel_requested && row->attempts < c->max_attempts)
 		return take(db, c, now);
@@ -112,7 +112,7 @@ claim(sqlite3 *db, void *arg)
 	    "tt", c->brand, c->id));
 	TRY(sqlite_step(db, s, &found));
 	if (!found)
-		return err_set(ERR_NOT_FOUND, "document %s", c->id);
+		return err_set(ERR_NOT_FOUND, "document \"%s\"", c->id);
 	store_sqlite__source_row(s, &row);
 	sqlite3_reset(s);
 	rc = claim_row(db, c, &row);
@@ -135,7 +135,8 @@ lease_claim(struct store *store, const char *brand, const char *id,
 
 	if (rc == OK && c.refused)
 		rc = err_set(ERR_CONFLICT,
-		    "document %s has ended: cancelled, or out of attempts", id);
+		    "document \"%s\" has ended: cancelled, or out of attempts",
+		    id);
 	if (rc == OK)
 		*source_out = c.row;
 	else
@@ -159,9 +160,9 @@ why_not(sqlite3 *db, const struct call *c)
 	TRY(sqlite_step(db, s, &found));
 	if (found && sqlite3_column_int(s, 0) != 0)
 		return err_set(
-		    ERR_CANCELLED, "document %s: cancel requested", c->id);
-	return err_set(
-	    ERR_CONFLICT, "document %s is not leased to %s", c->id, c->owner);
+		    ERR_CANCELLED, "document \"%s\": cancel requested", c->id);
+	return err_set(ERR_CONFLICT, "document \"%s\" is not leased to %s",
+	    c->id, c->owner);
 }
 
 /* Placeholders after the others: id, owner. */

@@ -102,7 +102,7 @@ one_row(sqlite3 *db, sqlite3_stmt *s, const char *id, struct source *row)
 
 	TRY(sqlite_step(db, s, &found));
 	if (!found)
-		return err_set(ERR_NOT_FOUND, "document %s", id);
+		return err_set(ERR_NOT_FOUND, "document \"%s\"", id);
 	store_sqlite__source_row(s, row);
 	return OK;
 }
@@ -450,7 +450,7 @@ retry(sqlite3 *db, void *arg)
 		rc = begin_again(db, c->brand, c->id, &again);
 	else
 		rc = err_set(ERR_CONFLICT,
-		    "document %s is %s: only failed or cancelled ones are "
+		    "document \"%s\" is %s: only failed or cancelled ones are "
 		    "tried again",
 		    c->id, source_status_name(row.status));
 	source_done(&row);
@@ -493,7 +493,7 @@ cancel(sqlite3 *db, void *arg)
 	if (changes > 0)
 		return OK;
 	TRY(get(db, c));
-	err_set(ERR_CONFLICT, "document %s is %s already", c->id,
+	err_set(ERR_CONFLICT, "document \"%s\" is %s already", c->id,
 	    source_status_name(c->row.status));
 	source_done(&c->row);
 	return ERR_CONFLICT;

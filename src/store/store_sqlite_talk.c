@@ -61,7 +61,7 @@ get(sqlite3 *db, void *arg)
 	    "ttt", c->brand, c->id, c->user_id));
 	TRY(maybe_row(db, s, c));
 	if (!c->found)
-		return err_set(ERR_NOT_FOUND, "conversation %s", c->id);
+		return err_set(ERR_NOT_FOUND, "conversation \"%s\"", c->id);
 	return OK;
 }
 
@@ -327,8 +327,9 @@ set_status(sqlite3 *db, void *arg)
 	    "UPDATE conversations SET status = ?, updated_at = ?"
 	    " WHERE brand_id = ? AND id = ?",
 	    "titt", c->value, store_sqlite__now(), c->brand, c->id));
-	return changes > 0 ? OK
-			   : err_set(ERR_NOT_FOUND, "conversation %s", c->id);
+	return changes > 0
+		   ? OK
+		   : err_set(ERR_NOT_FOUND, "conversation \"%s\"", c->id);
 }
 
 static enum err_code
@@ -350,8 +351,9 @@ set_slots(sqlite3 *db, void *arg)
 	    "UPDATE conversations SET slots = ?, updated_at = ?"
 	    " WHERE brand_id = ? AND id = ?",
 	    "titt", c->value, store_sqlite__now(), c->brand, c->id));
-	return changes > 0 ? OK
-			   : err_set(ERR_NOT_FOUND, "conversation %s", c->id);
+	return changes > 0
+		   ? OK
+		   : err_set(ERR_NOT_FOUND, "conversation \"%s\"", c->id);
 }
 
 static enum err_code

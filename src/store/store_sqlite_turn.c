@@ -37,7 +37,7 @@ grow_conversation(
 	TRY(sqlite_step(db, s, &found));
 	if (!found)
 		return err_set(
-		    ERR_NOT_FOUND, "conversation %s", t->conversation_id);
+		    ERR_NOT_FOUND, "conversation \"%s\"", t->conversation_id);
 	*seq_out = sqlite3_column_int64(s, 0) - count + 1;
 	sqlite3_reset(s);
 	return OK;
@@ -120,7 +120,7 @@ get(sqlite3 *db, void *arg)
 	    "tt", c->brand, c->id));
 	TRY(sqlite_step(db, s, &found));
 	if (!found)
-		return err_set(ERR_NOT_FOUND, "turn %s", c->id);
+		return err_set(ERR_NOT_FOUND, "turn \"%s\"", c->id);
 	c->body = sqlite_text(s, 0);
 	c->capsule = sqlite_text(s, 1);
 	return OK;
@@ -149,7 +149,7 @@ feedback(sqlite3 *db, void *arg)
 	    " feedback_at = ? WHERE brand_id = ? AND id = ?",
 	    "ttitt", c->rating, c->comment, store_sqlite__now(), c->brand,
 	    c->id));
-	return changes > 0 ? OK : err_set(ERR_NOT_FOUND, "turn %s", c->id);
+	return changes > 0 ? OK : err_set(ERR_NOT_FOUND, "turn \"%s\"", c->id);
 }
 
 static enum err_code

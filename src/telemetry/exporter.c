@@ -74,7 +74,7 @@ note_failure(bool final)
 		return;
 	out.failing = true;
 	out.lost = 0;
-	log_error("tracing export failing", kv_str("error", err_message()),
+	log_error("tracing export failing", kv_error("error", err_message()),
 	    kv_str("note", "said once; spans that are lost are counted in "
 			   "xin_tracing_spans_total"));
 }
@@ -104,7 +104,7 @@ note_partial(const struct otlp_answer *answer)
 	out.partial_ms = clock_mono_ms();
 	log_warn("tracing.partly_accepted",
 	    kv_int("rejected_spans", answer->rejected),
-	    kv_str("message", answer->message));
+	    kv_error("message", answer->message));
 }
 
 /* ---- one request ---- */

@@ -17,6 +17,7 @@
 #include "base/ident.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/mask.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/span.h"
@@ -64,7 +65,7 @@ abort_document(const struct job *job, const struct work *work)
 
 	if (rc != OK && rc != ERR_CONFLICT && rc != ERR_NOT_FOUND)
 		log_warn("job.not_aborted", kv_str("job_id", job->id),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 }
 
 /* Both leases, the job's as often as the queue wants it, the row's at a third
@@ -200,7 +201,7 @@ settle(struct job *job, const struct ingest_result *result)
 		rc = queue_finish(product->queue, job);
 	if (rc != OK && rc != ERR_CONFLICT)
 		log_warn("job.not_settled", kv_str("job_id", job->id),
-		    kv_str("error", err_message()));
+		    kv_error("error", err_message()));
 }
 
 static void
@@ -211,9 +212,10 @@ work_on(struct job *job)
 
 	ident_new("wk", work.owner);
 	if (read_job(job, &work) != OK) {
-		str_copy(result.reason, sizeof(result.reason), err_message());
+		mask_quoted(
+		    err_message(), result.reason, sizeof(result.reason));
 		log_warn("job.unreadable", kv_str("job_id", job->id),
-		    kv_str("error", result.reason));
+		    kv_error("error", result.reason));
 		settle(job, &result);
 		return;
 	}
@@ -271,7 +273,7 @@ tell_unavailable(void)
 
 	if (now >= next && atomic_compare_exchange_strong(
 			       &next_ms, &next, now + TELL_EVERY_MS))
-		log_warn("queue.unavailable", kv_str("error", err_message()));
+		log_warn("queue.unavailable", kv_error("error", err_message()));
 }
 
 static void
@@ -333,7 +335,7 @@ retain(void)
 	if (rc == OK && days > 0)
 		rc = store_audit_forget(product->store, now - days * DAY_MS);
 	if (rc != OK)
-		log_warn("retention.failed", kv_str("error", err_message()));
+		log_warn("retention.failed", kv_error("error", err_message()));
 }
 
 static void
@@ -351,7 +353,7 @@ reaper_run(void *arg)
 			continue;
 		if (knowledge_reap(product, &count) != OK)
 			log_warn(
-			    "reaper.failed", kv_str("error", err_message()));
+			    "reaper.failed", kv_error("error", err_message()));
 		else if (count > 0)
 			log_info("reaper.queued", kv_int("documents", count));
 		if (++sweep % 60 != 0)

@@ -41,6 +41,8 @@ class Xin:
         self.url = None  # of the role's own port; the orchestrator's in `serve`
         self.gateway_url = None
         self.logs = []
+        self.reading = threading.Event()  # cleared: nobody reads its stdout
+        self.reading.set()
 
     def start(self, wait=READY, prefix=(), **settings):
         environment = {
@@ -75,6 +77,7 @@ class Xin:
 
     def _read(self, process):
         for line in process.stdout:
+            self.reading.wait()
             self.logs.append(line)
             try:
                 event = json.loads(line)
