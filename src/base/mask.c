@@ -81,24 +81,20 @@ void
 mask_quote_foreign(const char *text, const char *known, size_t known_len,
     char *out, size_t size)
 {
-	size_t len = strlen(text), at = 0, n = 0;
-	bool open = false;
+	size_t len = strlen(text), first = len, last = 0, good;
 
-	while (at < len && n + 4 < size) {
-		size_t good = known_here(text + at, len - at, known, known_len);
-
-		if ((good == 0) != open) {
-			out[n++] = '"';
-			open = !open;
-		}
-		if (good == 0)
-			good = 1;
-		for (; good > 0 && n + 3 < size; good--, at++)
-			out[n++] = open && text[at] == '"' ? '\'' : text[at];
+	for (size_t at = 0; at < len; at += good) {
+		good = known_here(text + at, len - at, known, known_len);
 		if (good > 0)
-			break;
+			continue;
+		good = 1;
+		if (first == len)
+			first = at;
+		last = at + 1;
 	}
-	if (open)
-		out[n++] = '"';
-	out[n] = '\0';
+	if (first == len)
+		str_copy(out, size, text);
+	else
+		snprintf(out, size, "%.*s\"%.*s\"%s", (int)first, text,
+		    (int)(last - first), text + first, text + last);
 }

@@ -25,9 +25,9 @@ bool mask_is_id(const char *text, size_t len);
  * else as "(n bytes)". */
 void mask_unless_word(const char *text, char *out, size_t size);
 
-/* The words of `text` that also stand in `known` (a script's source, 6 bytes in
- * a row or more) as they are, all else in double quotes: a sentence for
- * mask_quoted. */
+/* `text` with double quotes around what does not stand in `known` (a script's
+ * source; 6 bytes in a row at least), from the first such byte to the last: a
+ * sentence for mask_quoted. */
 void mask_quote_foreign(const char *text, const char *known, size_t known_len,
     char *out, size_t size);
 

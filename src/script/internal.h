@@ -105,6 +105,7 @@ struct script_session {
 	size_t grown; /* net heap growth, for the soft ceiling */
 	bool checking;
 	void *user;
+	char host_said[ERR_MESSAGE_MAX]; /* the last failure given to it */
 };
 
 /* A host call's memory, ahead of the request that the binding sees. */

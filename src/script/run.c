@@ -87,7 +87,9 @@ keep_words(struct script_run *run, size_t place, const char *words,
 {
 	if (place >= sizeof(run->error))
 		place = sizeof(run->error) - 1;
-	if (run->entry != call_entry || is_lua_s_own(words)) /* or loading */
+	/* Loading knows no users; the host quotes for itself. */
+	if (run->entry != call_entry || is_lua_s_own(words) ||
+	    strcmp(words, run->session->host_said) == 0)
 		str_copy(run->error + place, sizeof(run->error) - place, words);
 	else
 		mask_quote_foreign(words, file != NULL ? file->text : "",

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "base/str.h"
 #include "base/mem.h"
 #include "script/internal.h"
 
@@ -79,6 +80,11 @@ script_wait(lua_State *lua, struct script_request *request)
 int
 script_push_error(lua_State *lua, enum err_code rc)
 {
+	const struct script_run *run = script__run(lua);
+
+	if (run != NULL && run->session != NULL)
+		str_copy(run->session->host_said,
+		    sizeof(run->session->host_said), err_message());
 	lua_pushnil(lua);
 	lua_createtable(lua, 0, 2);
 	lua_pushstring(lua, err_name(rc));

@@ -204,7 +204,7 @@ describe("a model service", function()
     assert.same({ 50, 0.25 }, { body.max_tokens, body.temperature })
     assert.equal("fallback", server:turn("asking", "other model: " .. QUESTION).json.reply)
     local failed = server:events("turn.failed")
-    assert.matches('does not know model "other"', failed[#failed].error)
+    assert.matches('does not know model ', failed[#failed].error, 1, true)
   end)
 
   its("gives way to the next that the brand names", function()

@@ -68,7 +68,7 @@ words_of_a_script_are_told_and_others_quoted(void **state)
 	mask_quote_foreign("", source, sizeof(source) - 1, out, sizeof(out));
 	assert_string_equal(out, "");
 	mask_quote_foreign("a \"b\" c", "", 0, out, sizeof(out));
-	assert_string_equal(out, "\"a 'b' c\"");
+	assert_string_equal(out, "\"a \"b\" c\"");
 }
 
 static void
