@@ -26,7 +26,7 @@ PROGRAMS = {"usr/bin/pdftotext"}
 DROPPED = re.compile(
     r"usr/share/(man|locale|lintian|info|bug|bash-completion|zsh|pkgconfig)(/|$)"
     r"|usr/share/doc/[^/]+/(?!copyright$)"
-    r"|usr/(s?bin|games|include)/|etc/(init|cron|default|profile|update|ld\.so)"
+    r"|usr/(s?bin|games|include)/|etc/(init|cron|default|profile|update|ld\.so|skel|issue|dpkg|ghostscript|motd|apt)"
     r"|(boot|dev|home|media|mnt|opt|proc|root|run|srv|sys|var)(/|$)"
     r"|usr/lib/[^/]+/(pkgconfig|audit|perl|libmemusage|libpcprofile)"
     r"|usr/share/(base-files|poppler/cMap/.*\.old)")
