@@ -88,37 +88,67 @@ back_ends_folder(void)
 	return err_set(ERR_IO, "cannot make %s: %s", path, strerror(errno));
 }
 
-static enum err_code
-open_database(const char *store_url)
+static char *
+database_path(void)
 {
-	char *path;
+	const char *url = config_str(CFG_STORE_URL);
+
+	if (str_starts(url, "sqlite:") && url[7] != '\0')
+		return mem_strdup(url + 7);
+	return mem_printf("%s/xin.db", config_str(CFG_DATA_DIR));
+}
+
+static enum err_code
+open_database(void)
+{
 	enum err_code rc;
+	char *path;
 
 	TRY(back_ends_folder());
-	if (str_starts(store_url, "sqlite:") && store_url[7] != '\0')
-		path = mem_strdup(store_url + 7);
-	else
-		path = mem_printf("%s/xin.db", config_str(CFG_DATA_DIR));
+	path = database_path();
 	rc = sqlite_open(path, &db);
 	mem_free(path);
 	return rc;
 }
 
+/* NULL = a service has them. */
+static char *
+objects_url(void)
+{
+	if (config_is_set(CFG_OBJECTS_URL))
+		return mem_strdup(config_str(CFG_OBJECTS_URL));
+	if (storage_is_set())
+		return NULL;
+	return mem_printf("file:%s/objects", config_str(CFG_DATA_DIR));
+}
+
 static enum err_code
 open_objects(struct product *product)
 {
-	char *folder;
-	enum err_code rc;
+	char *url = objects_url();
+	enum err_code rc =
+	    object_open(url != NULL ? url : "s3:", &product->objects);
 
-	if (config_is_set(CFG_OBJECTS_URL))
-		return object_open(
-		    config_str(CFG_OBJECTS_URL), &product->objects);
-	if (storage_is_set())
-		return object_open("s3:", &product->objects);
-	folder = mem_printf("file:%s/objects", config_str(CFG_DATA_DIR));
-	rc = object_open(folder, &product->objects);
-	mem_free(folder);
+	mem_free(url);
 	return rc;
+}
+
+enum err_code
+back_ends_files(char **database_out, char **objects_out)
+{
+	char *url;
+
+	if (is_postgres(config_str(CFG_STORE_URL)))
+		return err_set(ERR_CONFIG,
+		    "the store is PostgreSQL: back it up with pg_dump, and the "
+		    "objects where they are (docs/backup-restore.md)");
+	url = objects_url();
+	*database_out = database_path();
+	*objects_out = url != NULL && str_starts(url, "file:")
+			   ? mem_strdup(url + strlen("file:"))
+			   : NULL;
+	mem_free(url);
+	return OK;
 }
 
 static enum err_code
@@ -255,7 +285,7 @@ back_ends_database(void)
 
 	if (is_postgres(url) && config_is_set(CFG_REDIS_HOST))
 		return OK;
-	return open_database(url);
+	return open_database();
 }
 
 enum err_code

@@ -19,6 +19,10 @@ enum err_code back_ends_migrate(int *applied_out, int *version_out);
 /* Open all; loops run already. Blocks: main thread. On an error back_ends_close
  * closes what was opened. */
 enum err_code back_ends_open(struct product *product);
+/* For a copy: the embedded database's file, and the folder of the objects, NULL
+ * when a storage service has them; mem_free. ERR_CONFIG when the store is
+ * PostgreSQL. */
+enum err_code back_ends_files(char **database_out, char **objects_out);
 /* After the loops have stopped. */
 void back_ends_close(struct product *product);
 

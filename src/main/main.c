@@ -39,6 +39,8 @@ static const struct command {
 	    "Look at every configured back end; say what is wrong." },
 	{ "migrate", command_migrate, "xin migrate",
 	    "Bring the schema of a PostgreSQL store up to date." },
+	{ "backup", command_backup, "xin backup FOLDER",
+	    "Copy the data folder of `xin serve`, also while it serves." },
 	{ "keys", command_keys, "xin keys list | add NAME SCOPE... | revoke ID",
 	    "API keys of a running service." },
 	{ 0 },

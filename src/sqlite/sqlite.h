@@ -21,6 +21,10 @@ struct sqlite;
 enum err_code sqlite_open(const char *path, struct sqlite **db_out);
 void sqlite_close(struct sqlite *db); /* writes queued before are committed */
 
+/* A copy of the database as it is at one moment, checked and on the disk, also
+ * while another process has it open. ERR_IO, ERR_DISK_FULL. Blocks. */
+enum err_code sqlite_copy(const char *from_path, const char *to_path);
+
 /* A write: fn runs on the writer thread inside a savepoint of the group's
  * transaction; an error rolls back its own savepoint only. Returns after the
  * group's COMMIT reached the disk (ERR_DISK_FULL, ERR_IO for all of the group
