@@ -126,7 +126,12 @@ drained(struct loop *loop)
 {
 	bool others;
 
-	if (atomic_load(&loop->senders) > 0 || has_work(loop) ||
+	/* Whoever rings at this moment may have been taken in already, and then
+	 * nothing would wake us when it lets go: it needs no time, wait for it.
+	 */
+	while (atomic_load(&loop->senders) > 0)
+		sched_yield();
+	if (has_work(loop) ||
 	    atomic_load_explicit(&loop->count, memory_order_relaxed) > 0)
 		return false;
 	if (loop->drain_ms == 0)

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "fiber/fiber.h"
+#include "fiber/internal.h"
 #include "fiber/loop.h"
 
 /* Asserts stay on the main thread; the loops only fill in what they saw. */
@@ -673,6 +674,34 @@ a_loop_aside_runs_what_it_is_given_and_outlives_the_others(void **state)
 	assert_int_equal(aside.ran, 2);
 }
 
+/* Its letter has arrived and woke the loop, but the thread that sent it was
+ * held up before it let go: a busy machine does that. */
+static void *
+let_go_late(void *arg)
+{
+	struct loop *loop = arg;
+
+	usleep(200000);
+	atomic_fetch_sub(&loop->senders, 1);
+	return NULL;
+}
+
+static void
+a_slow_sender_does_not_cost_the_drain_time(void **state)
+{
+	uint64_t began;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(loops_start(1), OK);
+	atomic_fetch_add(&loop_at(0)->senders, 1);
+	pthread_create(&thread, NULL, let_go_late, loop_at(0));
+	began = clock_mono_ms();
+	loops_stop(20000);
+	assert_in_range(clock_mono_ms() - began, 150, 10000);
+	pthread_join(thread, NULL);
+}
+
 int
 main(void)
 {
@@ -691,6 +720,7 @@ main(void)
 		cmocka_unit_test(stopping_cancels_those_who_outlast_the_drain),
 		cmocka_unit_test(a_stopping_loop_refuses_mail),
 		cmocka_unit_test(exits_run_on_their_loop),
+		cmocka_unit_test(a_slow_sender_does_not_cost_the_drain_time),
 		cmocka_unit_test(a_key_always_has_the_same_owner),
 		cmocka_unit_test(
 		    a_loop_aside_runs_what_it_is_given_and_outlives_the_others),
