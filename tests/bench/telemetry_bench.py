@@ -209,7 +209,8 @@ def main():
     counting = shutil.which("valgrind") is not None
     counted = {}
     print(f"CPU of a webhook turn: {pairs} pairs of {turns} turns, {processes} pairs of processes")
-    print(f"{'on':<16} {'us on':>7} {'us off':>7} {'mean %':>7} {'95 % <':>7} {'k instr.':>9} {'%':>6}")
+    print(f"{'on':<16} {'us on':>7} {'us off':>7} {'mean %':>7} {'95 % <':>7}"
+          f" {'k instr.':>9} {'%':>6}")
     for name, on, off in rows:
         over, us_on, us_off = compare(on, off, pairs, turns, processes)
         mean, bound = trimmed(over)
