@@ -38,7 +38,7 @@ class Locust:
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith(("LOCUST_", "INGESTION_", "GATEWAY_", "ORCHESTRATOR_",
                                                "MAKE", "MFLAGS"))}
-        environment |= {"LOCUST_RUN_TIME": f"{seconds}s", "LOCUST_LOGFILE": str(self.home / "log"),
+        environment |= {"PYTHONWARNINGS": "ignore", "LOCUST_RUN_TIME": f"{seconds}s", "LOCUST_LOGFILE": str(self.home / "log"),
                         "LOCUST_CSV": str(self.home / "stats"), "LOCUST_CSV_FULL_HISTORY": "true",
                         } | settings
         self.began = time.monotonic()

@@ -14,15 +14,18 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import unittest
+import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "load")]
 from cluster import ADMIN, SECRET, Cluster, Missing  # noqa: E402
 from load_test import Locust  # noqa: E402
 from release import Release, helm  # noqa: E402
-from xin_process import ROOT  # noqa: E402
+from xin_process import OPENER, ROOT  # noqa: E402
 
 FULL = "--full" in sys.argv
 SECONDS = 60 if FULL else 20
@@ -54,16 +57,36 @@ return M
     return change
 
 
-class Load(Locust):
-    """Locust in the background, on the release's Services."""
+def smoke(test, release, components, golden, **settings):
+    """scripts/smoke_test.sh says what the runbook's sample says, word for word."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            ["bash", "scripts/smoke_test.sh", "staging"], cwd=ROOT, capture_output=True, text=True,
+            env=release.kubectl(pathlib.Path(folder), components) | settings, timeout=120,
+            check=False)
+    wanted = (ROOT / "tests" / "scripts" / "golden" / golden).read_text()
+    test.assertEqual(wanted, done.stdout, done.stderr)
+    test.assertEqual(0, done.returncode)
 
-    def __init__(self, release, seconds, **settings):
+
+class Load(Locust):
+    """Locust in the background, on the release's Services, until finish()."""
+
+    def __init__(self, release, locustfile=HERE.parent / "load" / "locustfile.py", **settings):
         self.release = release
+        found = subprocess.run([str(ROOT / "scripts/locust_get")], capture_output=True, text=True,
+                               check=True)
         super().__init__(
-            seconds=seconds, LOCUST_HOST=release.services["channel-gateway"].url,
+            (found.stdout.strip(), "--headless", "--only-summary", "--stop-timeout", "20",
+             "-f", str(locustfile)),
+            seconds=600, LOCUST_HOST=release.services["channel-gateway"].url,
             ORCHESTRATOR_HOST=release.services["orchestrator"].url,
             GATEWAY_WEBHOOK_SECRET=SECRET, INGESTION_API_KEY=ADMIN,
             INGESTION_WARMUP_SECONDS="5", **settings)
+
+    def finish(self):
+        self.process.terminate()
+        return super().finish()
 
     def story(self, line):
         """What the pods' logs say of a call."""
@@ -74,12 +97,13 @@ class Load(Locust):
     def check(self, test):
         """Nothing failed."""
         self.finish()
+        seconds = self.ended - self.began
         bad = [line for line in self.log.splitlines() if " problem=" in line]
         test.assertEqual([], bad[:5], f"{len(bad)} of {len(self.calls)} calls failed; of the first: "
                          + "".join(self.story(line) for line in bad[:2]))
         test.assertEqual(0, self.status, self.said)
         test.assertEqual(100, self.users)
-        test.assertGreater(len(self.calls), 20 * self.seconds)
+        test.assertGreater(len(self.calls), 15 * seconds)
 
 
 class Edits(unittest.TestCase):
@@ -87,7 +111,7 @@ class Edits(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.release = Release()
+        cls.release = Release({"nameStyle": "long"})
         cls.addClassCleanup(cls.release.close)
         for component in ("orchestrator", "channel-gateway", "ingestion-worker"):
             cls.release.pod(component)
@@ -111,17 +135,19 @@ class Edits(unittest.TestCase):
             time.sleep(0.05)
 
     def test_no_answer_fails_or_is_older_than_two_seconds(self):
-        load = Load(self.release, SECONDS, LOCUST_FILE=str(HERE / "reader.py"))
+        load = Load(self.release, HERE / "reader.py")
         load.until_all_speak()
         began, switches = time.time(), []
         generation = self.until_all_run(self.release, None)
         generations = {"0": generation}
         for number in range(1, 4):
-            time.sleep(max(0, began + number * (SECONDS - 8) / 4 - time.time()))
+            time.sleep(max(0, began + number * SECONDS / 4 - time.time()))
             switches.append(self.release.edit(edition(number)))
             generation = self.until_all_run(self.release, generation, FRESH)
             generations[str(number)] = generation
             self.all_report(generation)
+        self.smoke_finds_the_sample()
+        time.sleep(max(0, began + SECONDS - time.time()))
         load.check(self)
         answers = ANSWER.findall(load.log)
         self.assertEqual(set("0123"), {number for _, number, _ in answers})
@@ -131,6 +157,14 @@ class Edits(unittest.TestCase):
             # ...and none is older than two seconds after the switch.
             least = bisect.bisect_right(switches, float(at) - FRESH)
             self.assertGreaterEqual(int(number), least, f"asked at {at}, switched at {switches}")
+
+    def smoke_finds_the_sample(self):
+        """The runbook's own call and its two Deployments with long names."""
+        orchestrator = "http://xin-platform-xin-platform-orchestrator:8000"
+        smoke(self, self.release, ("orchestrator", "channel-gateway"), "sample.txt",
+              INGESTION_URL=orchestrator + "/v1/brands/default/knowledge",
+              INGESTION_PAYLOAD='{"title":"smoke","content":"hello"}',
+              INGESTION_VERIFY_URL=orchestrator + "/health")
 
     def all_report(self, generation):
         for pod in self.release.of("orchestrator"):
@@ -151,10 +185,12 @@ class Going(unittest.TestCase):
         cls.release.settle()
 
     def roll(self, component):
-        load = Load(self.release, 20)
+        load = Load(self.release)
         load.until_all_speak()
         for pod in self.release.of(component):
             self.release.replace(pod)
+        smoke(self, self.release, ("orchestrator", "channel-gateway", "ingestion-worker"),
+              "three.txt")
         load.check(self)
         self.all_ready()
 
@@ -173,6 +209,74 @@ class Going(unittest.TestCase):
 
     def test_workers_are_replaced_and_every_document_gets_ready(self):
         self.roll("ingestion-worker")
+
+
+class UnderWay(unittest.TestCase):
+    """What a pod has begun when it is told to go."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.model = subprocess.Popen(
+            [sys.executable, str(HERE.parent / "support" / "model_server.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        cls.addClassCleanup(cls.model.communicate)
+        cls.model_url = f"http://127.0.0.1:{cls.model.stdout.readline().split()[1]}"
+        cls.release = Release({"config": {"XIN_MODEL_URL": cls.model_url + "/v1",
+                                          "XIN_MODEL_NAME": "double"},
+                               "common": {"drainDelaySeconds": 1}})
+        cls.addClassCleanup(cls.release.close)
+        cls.orchestrators = [cls.release.pod("orchestrator") for _ in range(2)]
+
+    def test_a_stream_ends_whole_and_a_watcher_is_sent_away(self):
+        leaving, staying = self.orchestrators
+        worker = self.release.pod("ingestion-worker")
+        staying.ready("alpha", "returns.md", "# Returns\n\nA jacket can be returned in 30 days.\n")
+        control = urllib.request.Request(self.model_url + "/control", json.dumps(
+            {"faults": ["slow:4000"], "stay": True}).encode(), method="POST")
+        OPENER.open(control, timeout=10).close()
+        streams = {}
+
+        def read(name, method, path, body=None):
+            streams[name] = leaving.ask(method, path, body, {"Accept": "text/event-stream"})
+
+        threads = [threading.Thread(target=read, args=args) for args in (
+            ("turn", "POST", "/v1/brands/alpha/turns",
+             {"message": "In how many days can a jacket be returned?", "user": {"id": "u"}}),
+            ("events", "GET", "/v1/events"))]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        took = leaving.delete()
+        for thread in threads:
+            thread.join(10)
+        self.assertLess(took, 20)
+        status, turn = streams["turn"]
+        self.assertEqual(200, status)
+        self.assertIn(b"event: done", turn)
+        self.assertEqual(200, streams["events"][0])
+        # Whoever lost the stream reads it at the other replica.
+        turn_id = re.search(rb'"id":"(tn_[a-z0-9]+)"', turn).group(1).decode()
+        status, again = staying.ask("GET", f"/v1/brands/alpha/turns/{turn_id}/events")
+        self.assertEqual(200, status)
+        self.assertIn(b"event: done", again)
+        worker.delete()
+
+    def test_jobs_under_way_end_or_go_back(self):
+        orchestrator = self.orchestrators[1]
+        workers = [self.release.pod("ingestion-worker") for _ in range(2)]
+        text = "# Part {0}\n\n" + "A sentence about the number {0} and its friends. " * 2000
+        ids = []
+        for number in range(24):
+            status, source = orchestrator.upload("beta", f"part{number}.md", text.format(number))
+            self.assertEqual(202, status, source)
+            ids.append(source["id"])
+            if number == 12:
+                going = threading.Thread(target=workers[0].delete)
+                going.start()
+        going.join()
+        self.assertEqual(0, workers[0].process.returncode, workers[0].last_words())
+        for source_id in ids:
+            self.assertEqual(1, orchestrator.until_ready("beta", source_id, 120)["version"])
 
 
 if __name__ == "__main__":

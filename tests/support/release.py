@@ -4,7 +4,9 @@ own rendered environment on loopback addresses of their own, Services pass
 connections on to ready pods as kube-proxy does, Lua is mounted as the kubelet
 mounts a projected volume. Missing names what cannot be had here."""
 import asyncio
+import base64
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -178,7 +180,7 @@ class Pod(Role):
                 text=True, stdout=subprocess.PIPE, stderr=stderr, preexec_fn=die_with_parent)
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         until = time.monotonic() + wait
-        while not self.ready():
+        while not self.is_ready():
             said = self.last_words()
             if said or time.monotonic() > until:
                 raise AssertionError(f"{self.component} did not get ready: {said or self.logs[-5:]}")
@@ -189,7 +191,7 @@ class Pod(Role):
         for line in process.stdout:
             self.logs.append(line)
 
-    def ready(self):
+    def is_ready(self):
         try:
             with OPENER.open(self.url + "/health", timeout=5) as response:
                 return response.status == 200
@@ -258,6 +260,7 @@ class Release:
                             if kind == "ConfigMap"}
         # What External Secrets would fetch: these names from one place.
         vault = {name: self.cluster.settings[name] for name in SECRETS}
+        vault["INGESTION_API_KEY"] = vault["XIN_ADMIN_KEY"]
         self.secrets = {
             o["spec"]["target"]["name"]: {
                 d["secretKey"]: vault[d["secretKey"]] for d in o["spec"]["data"]
@@ -298,7 +301,7 @@ class Release:
             for component, service in self.services.items():
                 service.endpoints = [
                     p.first for p in list(self.pods) if p.component == component
-                    and (p.ready() if p.told_at is None
+                    and (p.is_ready() if p.told_at is None
                          else time.monotonic() - p.told_at < ENDPOINT_LAG)]
 
     def settle(self):
@@ -329,6 +332,32 @@ class Release:
                 pod.lua.write({path: change(path, text)
                                for path, text in self.lua_files(spec).items()})
         return time.time()
+
+    # ---- the shims of kubectl: tests/scripts/shims ----
+
+    def kubectl(self, folder, components):
+        """The environment in which scripts meet this release through a kubectl
+        that knows these components; `folder` is for its files."""
+        objects = [{"kind": "Namespace", "metadata": {"name": "xin-staging"}}]
+        objects += [o for o in self.objects if o["kind"] in ("Deployment", "Service")
+                    and o["metadata"]["labels"]["app.kubernetes.io/component"] in components]
+        objects += [{"kind": "Secret", "metadata": {"name": name, "namespace": "xin-staging"},
+                     "data": {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}}
+                    for name, data in self.secrets.items()]
+        (folder / "cluster.json").write_text(json.dumps(objects))
+        lines = []
+        for o in objects:
+            if o["kind"] == "Service":
+                component = o["metadata"]["labels"]["app.kubernetes.io/component"]
+                host, port = (("127.0.0.1", self.services[component].port)
+                              if component in self.services else self.of(component)[0].first)
+                lines.append('connect-to = "%s:%d:%s:%d"\n' % (
+                    o["metadata"]["name"], o["spec"]["ports"][0]["port"], host, port))
+        (folder / "curlrc").write_text("".join(lines))
+        shims = ROOT / "tests" / "scripts" / "shims"
+        return {"PATH": f"{shims}:{os.environ['PATH']}", "SHIM_STATE": str(folder),
+                "SHIM_CLUSTER": str(folder / "cluster.json"), "SHIM_CALLS": str(folder / "calls"),
+                "SHIM_CURLRC": str(folder / "curlrc")}
 
     def close(self):
         self.over.set()
