@@ -25,12 +25,12 @@ sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "load")]
 from cluster import ADMIN, SECRET, Cluster, Missing  # noqa: E402
 from load_test import Locust  # noqa: E402
 from release import Release, helm  # noqa: E402
-from xin_process import OPENER, ROOT  # noqa: E402
+from xin_process import BINARY, OPENER, ROOT  # noqa: E402
 
 FULL = "--full" in sys.argv
 SECONDS = 60 if FULL else 20
 FRESH = 2.0  # seconds after a switch from which on no older answer may come
-ANSWER = re.compile(r"answer began=(\S+) edition=(\d+) generation=(\S+)")
+ANSWER = re.compile(r"answer turn=(\S+) began=(\S+) editions=(\S*) generation=(\S+)")
 
 
 def edition(number):
@@ -150,8 +150,8 @@ class Edits(unittest.TestCase):
         time.sleep(max(0, began + SECONDS - time.time()))
         load.check(self)
         answers = ANSWER.findall(load.log)
-        self.assertEqual(set("0123"), {number for _, number, _ in answers})
-        for at, number, reported in answers:
+        self.assertEqual(set("0123"), {number for _, _, number, _ in answers})
+        for _, at, number, reported in answers:
             # Each agrees with the generation in its header...
             self.assertEqual(generations[number], reported, f"edition {number}")
             # ...and none is older than two seconds after the switch.
@@ -211,6 +211,47 @@ class Going(unittest.TestCase):
         self.roll("ingestion-worker")
 
 
+class Upgrade(unittest.TestCase):
+    """From the schema before, with traffic running: the schema first, by the new
+    program; then one pod after the other."""
+
+    def test_nothing_is_lost(self):
+        before = BINARY.parent / "xin-before"
+        release = Release(binary=before)
+        self.addCleanup(release.close)
+        for component in ("orchestrator", "ingestion-worker", "channel-gateway") * 2:
+            release.pod(component)
+        release.settle()
+        old = self.sql(release, "SELECT max(version) FROM schema_migrations")
+        load = Load(release, HERE / "reader.py")
+        load.until_all_speak()
+        said = release.cluster.command("migrate")
+        new = self.sql(release, "SELECT max(version) FROM schema_migrations")
+        self.assertEqual(int(old) + 1, int(new), said.stdout)
+        release.binary = BINARY
+        for component in ("orchestrator", "ingestion-worker", "channel-gateway"):
+            for pod in release.of(component):
+                release.replace(pod)
+        load.check(self)
+        turns = [turn for turn, *_ in ANSWER.findall(load.log)]
+        self.assertEqual(len(turns), len(set(turns)))
+        stored = self.sql(release, "SELECT id FROM turns").split()
+        self.assertEqual(len(stored), len(set(stored)))
+        self.assertEqual(set(), set(turns) - set(stored))
+        pod = release.of("orchestrator")[0]
+        staged = {"alpha": 0, "beta": 0}
+        for brand in staged:
+            for source in pod.ask("GET", f"/v1/brands/{brand}/knowledge")[1]["items"]:
+                staged[brand] = pod.until_ready(brand, source["id"])["version"]
+        self.assertEqual(sum(c[0].startswith("ingestion:warmup:") for c in load.calls),
+                         sum(staged.values()))
+
+    @staticmethod
+    def sql(release, query):
+        return subprocess.run(["psql", release.cluster.postgres.tcp_url, "-Atc", query],
+                              capture_output=True, text=True, check=True).stdout.strip()
+
+
 class UnderWay(unittest.TestCase):
     """What a pod has begun when it is told to go."""
 
@@ -241,7 +282,8 @@ class UnderWay(unittest.TestCase):
 
         threads = [threading.Thread(target=read, args=args) for args in (
             ("turn", "POST", "/v1/brands/alpha/turns",
-             {"message": "In how many days can a jacket be returned?", "user": {"id": "u"}}),
+             {"message": "In how many days can a jacket be returned?", "user": {"id": "u"},
+              "stream": True}),
             ("events", "GET", "/v1/events"))]
         for thread in threads:
             thread.start()
@@ -283,7 +325,7 @@ if __name__ == "__main__":
     sys.argv = [a for a in sys.argv if a != "--full"]
     try:
         helm()
-        Cluster(migrate=False).close()
+        Cluster(binary=None).close()
         if subprocess.run([str(ROOT / "scripts/locust_get")], capture_output=True,
                           check=False).returncode != 0:
             raise Missing("no Locust here: it comes from PyPI")

@@ -78,7 +78,8 @@ class Child:
 
 
 class Cluster:
-    def __init__(self, migrate=True, **settings):
+    def __init__(self, binary=BINARY, **settings):
+        """`binary` makes the schema; None: nobody does."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="xin-cluster-"))
         self.roles, self.children = [], []
         self.postgres = None
@@ -105,8 +106,8 @@ class Cluster:
             "GATEWAY_WEBHOOK_SECRET": SECRET,
             "XIN_SCRIPT_POLL_MS": "200",
         } | settings
-        if migrate:
-            self.command("migrate")
+        if binary:
+            self.command("migrate", binary=binary)
 
     def _start_back_ends(self):
         redis = shutil.which("redis-server")
@@ -138,14 +139,14 @@ class Cluster:
         self.children.append(child)
         return child
 
-    def command(self, *words, check=True, **settings):
+    def command(self, *words, check=True, binary=BINARY, **settings):
         """One command of the program with the cluster's settings."""
         environment = {"PATH": os.environ["PATH"], "XIN_DATA_DIR": str(self.folder / "cli"),
                        "XIN_LUA_DIR": str(ROOT / "lua")} | self.settings | settings
         for name in ("ASAN_OPTIONS", "TSAN_OPTIONS"):
             if name in os.environ:
                 environment[name] = os.environ[name]
-        done = subprocess.run([str(BINARY), *words], env=environment, cwd=self.folder, text=True,
+        done = subprocess.run([str(binary), *words], env=environment, cwd=self.folder, text=True,
                               capture_output=True, timeout=120, check=False)
         if check and done.returncode != 0:
             raise AssertionError(f"xin {' '.join(words)}: {done.stdout}{done.stderr}")

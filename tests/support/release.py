@@ -230,11 +230,11 @@ class Pod(Role):
 class Release:
     """`values` go on top of the staging values and the back ends' addresses."""
 
-    def __init__(self, values=None, binary=BINARY, migrate=True, **settings):
+    def __init__(self, values=None, binary=BINARY, **settings):
         self.binary = binary
         self.pods, self.services = [], {}
         self.over = threading.Event()
-        self.cluster = Cluster(migrate=migrate, **settings)
+        self.cluster = Cluster(binary=binary, **settings)
         try:
             self._render(values or {})
         except BaseException:
