@@ -51,6 +51,7 @@ setup() {
 	# The pods' own ports are one process's here.
 	cat >"$SHIM_EXEC" <<-SH
 		#!/bin/sh
+		[ "\$2" != logs ] || exec cat "$HOME_DIR/log"
 		shift 2
 		last=\$(eval "echo \\\${\$#}")
 		case \$last in
@@ -134,4 +135,13 @@ smoke() { run_script "$ROOT/scripts/smoke_test.sh" "$@"; }
 	[ "$status" -eq 0 ]
 	has "OK: http://xin-platform-orchestrator:8000/metrics"
 	has "OK: xin doctor"
+}
+
+@test "65, 66: the runbook's commands for logs and metrics" {
+	run bash -c "kubectl logs deployment/xin-platform-orchestrator -n xin-staging | grep -E 'tracing (initialised|disabled)'"
+	[ "$status" -eq 0 ]
+	has "tracing disabled; operating without OTLP exporter"
+	run kubectl run curl-metrics --rm -i --restart=Never --image=curlimages/curl:8.5.0 -n xin-staging --command -- sh -c "curl -sf http://xin-platform-orchestrator:8000/metrics"
+	[ "$status" -eq 0 ]
+	has "http_requests_total"
 }

@@ -148,7 +148,8 @@ xin-platform-ingestion-worker:9103/health xin-platform-ingestion-worker:9103/met
 
 @test "153: INGESTION_URL set: INGESTION_PAYLOAD is POSTed from inside the cluster" {
 	with_ingestion
-	INGESTION_PAYLOAD='{"title":"it'\''s \"quoted\" سلام","content":"$HOME \\ `id`"}'
+	INGESTION_PAYLOAD='{"title":"it'\''s \"quoted\" سلام","content":"$HOME \\ `id`",
+	"tags":[]}'
 	smoke staging
 	[ "$status" -eq 0 ]
 	has "POST succeeded"
