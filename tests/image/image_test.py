@@ -186,7 +186,7 @@ def ready(xin, name, kind, data):
 
 def webhook(xin, text):
     raw = json.dumps({"message_id": hashlib.sha256(text.encode()).hexdigest()[:16],
-                      "user_id": "u1", "brand_id": "default", "text": text}).encode()
+                      "user": {"id": "u1"}, "brand": "default", "text": text}).encode()
     signed = "sha256=" + hmac.new(SECRET.encode(), raw, hashlib.sha256).hexdigest()
     request = urllib.request.Request(
         xin.gateway_url + "/webchat/webhook", raw,
