@@ -6,7 +6,7 @@ BUSTED ?= busted
 
 .PHONY: build run test test-unit test-contract test-integration test-lua \
 	test-e2e test-asan lint typecheck verify coverage fuzz soak bench \
-	load-test clean help
+	load-test image image-test clean help
 
 help:
 	@echo "make run    build and start all services on this machine"
@@ -14,6 +14,7 @@ help:
 	@echo "make verify    lint and typecheck: before a push"
 	@echo "make coverage  lines that the tests reach, at least COVERAGE_MIN %"
 	@echo "make build | lint | typecheck | fuzz | soak | bench | load-test | clean"
+	@echo "make image | image-test    the container image, built and run here (root)"
 
 build/build.ninja: CMakeLists.txt
 	@scripts/bootstrap build
@@ -76,6 +77,15 @@ soak:
 	@scripts/soak
 
 # LOCUST_HOST=https://gateway.example make load-test LOCUST_ARGS="--spawn-rate 5"
+image:
+	@scripts/bootstrap image
+	@deploy/image/build $(IMAGE_ARGS)
+
+# Minutes, root and the network: apart from `make test`.
+image-test:
+	@scripts/bootstrap image
+	@python3 tests/image/image_test.py || [ $$? = 77 ]
+
 load-test:
 	@scripts/load_test $(LOCUST_ARGS)
 

@@ -22,6 +22,7 @@ int command_keys(int argc, char **argv);
 int command_tail(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_backup(int argc, char **argv);
+int command_health(int argc, char **argv);
 int command_migrate(int argc, char **argv);
 
 /* ---- shared by the commands that talk to a running service ---- */

@@ -37,6 +37,8 @@ static const struct command {
 	    "Ask about, and steer, the script generations of a service." },
 	{ "doctor", command_doctor, "xin doctor [--json]",
 	    "Look at every configured back end; say what is wrong." },
+	{ "health", command_health, "xin health [URL]",
+	    "Ask a running service (http://127.0.0.1:8000) how it is; 0 = well." },
 	{ "migrate", command_migrate, "xin migrate",
 	    "Bring the schema of a PostgreSQL store up to date." },
 	{ "backup", command_backup, "xin backup FOLDER",
