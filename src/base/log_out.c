@@ -27,7 +27,7 @@
 #include "base/metric.h"
 
 #define HALF_BYTES ((size_t)512 << 10)
-#define PAUSE_NS   2000000
+#define PAUSE_NS   10000000
 #define SETTLE_MS  1000
 #define LAST_MS    1000 /* what a crash waits for its reader */
 

@@ -22,14 +22,18 @@
 #define PATTERNS_MAX 1000
 #define REGEX_MAX    1000
 #define RAW_HITS_MAX 4096 /* reported by vectorscan in one scan */
+#define SCRATCH_FITS 256  /* sets that a thread remembers */
 
 struct match_set {
 	atomic_int refs;
+	uint64_t serial; /* from 1, never used again */
 	hs_database_t *db;
 	struct match_pattern *patterns; /* strings owned */
 	size_t count;
 	bool fold;
 };
+
+static _Atomic uint64_t serials;
 
 enum err_code
 match_platform_check(void)
@@ -118,6 +122,7 @@ match_compile(const struct match_pattern *patterns, size_t count, bool fold,
 	}
 	set = mem_zero(sizeof(*set));
 	atomic_init(&set->refs, 1);
+	set->serial = atomic_fetch_add(&serials, 1) + 1;
 	set->db = db;
 	set->fold = fold;
 	set->count = count;
@@ -172,16 +177,23 @@ make_scratch_key(void)
 	must(pthread_key_create(&scratch_key, free_scratch) == 0);
 }
 
-/* Cheap when the scratch is large enough already. */
+/* A scratch only grows, so a set that it was large enough for once needs no
+ * second look: vectorscan's is a checksum of the
+ * whole database. Sets that share a place only look more often. */
 static hs_scratch_t *
-scratch_for(hs_database_t *db)
+scratch_for(const struct match_set *set)
 {
+	static _Thread_local uint64_t fits[SCRATCH_FITS];
+	uint64_t *place = &fits[set->serial % SCRATCH_FITS];
 	hs_scratch_t *scratch;
 
 	pthread_once(&scratch_once, make_scratch_key);
 	scratch = pthread_getspecific(scratch_key);
-	must(hs_alloc_scratch(db, &scratch) == HS_SUCCESS);
+	if (*place == set->serial)
+		return scratch;
+	must(hs_alloc_scratch(set->db, &scratch) == HS_SUCCESS);
 	pthread_setspecific(scratch_key, scratch);
+	*place = set->serial;
 	return scratch;
 }
 
@@ -411,8 +423,8 @@ run(struct scan *scan, struct match_set *set, const struct view *view)
 {
 	scan->set = set;
 	scan->view = view;
-	hs_scan(set->db, view->text, (unsigned)view->len, 0,
-	    scratch_for(set->db), on_match, scan);
+	hs_scan(set->db, view->text, (unsigned)view->len, 0, scratch_for(set),
+	    on_match, scan);
 }
 
 size_t
