@@ -38,7 +38,8 @@ class Locust:
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith(("LOCUST_", "INGESTION_", "GATEWAY_", "ORCHESTRATOR_",
                                                "MAKE", "MFLAGS"))}
-        environment |= {"PYTHONWARNINGS": "ignore", "LOCUST_RUN_TIME": f"{seconds}s", "LOCUST_LOGFILE": str(self.home / "log"),
+        environment |= {"PYTHONWARNINGS": "ignore", "LOCUST_RUN_TIME": f"{seconds}s",
+                        "LOCUST_LOGFILE": str(self.home / "log"),
                         "LOCUST_CSV": str(self.home / "stats"), "LOCUST_CSV_FULL_HISTORY": "true",
                         } | settings
         self.began = time.monotonic()
@@ -181,6 +182,11 @@ class Defaults(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             py_compile.compile(str(HERE / "locustfile.py"), cfile=folder + "/c", doraise=True)
 
+    def test_the_runbook_names_every_setting_of_it(self):
+        runbook = (ROOT / "docs/runbook.md").read_text()
+        for name in re.findall(r'environ.get\("([A-Z_]+)"', (HERE / "locustfile.py").read_text()):
+            self.assertIn(f"`{name}", runbook)
+
     def test_two_brands_with_fifty_conversations_each_83_84(self):
         webhooks = {n: c for n, c in self.run_.requests.items() if n.startswith("gateway:webhook:")}
         self.assertEqual({"gateway:webhook:alpha", "gateway:webhook:beta"}, set(webhooks))
@@ -274,7 +280,7 @@ class Settings(unittest.TestCase):
         self.assertEqual({"401"}, {c[2] for c in webhooks})
         self.assertIn(webhooks[0][1], run.said)
 
-    def test_secret_and_key_are_those_of_the_environment_88_14(self):
+    def test_secret_and_key_are_those_of_the_environment_88(self):
         run = Run(LOCUST_HOST=self.xin.gateway_url, GATEWAY_WEBHOOK_SECRET="another",
                   INGESTION_API_KEY="xin_" + "k" * 43, **FAST)
         self.assertEqual(0, run.status, run.said)

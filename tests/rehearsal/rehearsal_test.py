@@ -184,6 +184,17 @@ class Going(unittest.TestCase):
             cls.release.pod(component)
         cls.release.settle()
 
+    def test_0_metrics_answer_at_the_charts_ports_without_a_key_19_31_32(self):
+        wanted = {"orchestrator": [8000], "channel-gateway": [8080, 9102],
+                  "ingestion-worker": [9103]}
+        for component, ports in wanted.items():
+            container = self.release.deployments[component]["spec"]["template"]["spec"]["containers"][0]
+            self.assertEqual(ports, [p["containerPort"] for p in container["ports"]])
+            pod = self.release.of(component)[0]
+            for port in pod.ports.values():
+                with OPENER.open(f"http://{pod.ip}:{port}/metrics", timeout=10) as response:
+                    self.assertIn(b"process_start_time_seconds", response.read())
+
     def roll(self, component):
         load = Load(self.release)
         load.until_all_speak()
