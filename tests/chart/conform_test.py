@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The chart against helm's own linter, its unit tests, and the schemas of every
-kind it renders. Exit status 77: helm cannot be had here."""
+"""The chart against helm's own linter, its unit tests, the schemas of every kind
+it renders, and Kubernetes' own validation. Exit status 77: helm cannot be had here."""
 
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -39,6 +40,19 @@ def kubeconform(manifests):
             f"{schemas()}/{LAYOUT}",
             "-",
         ],
+        input=manifests,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def kube_validate(manifests):
+    """Exit status and what it says."""
+    done = subprocess.run(
+        [tool("kube-validate")],
         input=manifests,
         capture_output=True,
         text=True,
@@ -89,6 +103,28 @@ class Conform(unittest.TestCase):
             )
             self.assertIn(right, found)
             self.assertNotEqual(0, kubeconform(found.replace(right, wrong))[0], wrong)
+
+    def test_kubernetes_own_validation_takes_every_object(self):
+        for path in self.each():
+            code, said = kube_validate(text("--values", str(path)))
+            self.assertEqual(0, code, said)
+            kinds = text("--values", str(path)).count("\nkind: ")
+            valid, custom = re.search(r"valid (\d+), custom (\d+), refused 0", said).groups()
+            self.assertEqual(kinds, int(valid) + int(custom))
+
+    def test_kubernetes_own_validation_sees_what_schemas_do_not(self):
+        good = text()
+        for right, wrong, said in (
+            ("path: brands/alpha.lua", "path: ../alpha.lua", "must not contain '..'"),
+            ("maxSkew: 1", "maxSkew: 0", "maxSkew"),
+            ("name: gateway-metrics", "name: a-name-of-over-15-characters", "no more than 15"),
+            ("cidr: 0.0.0.0/0", "cidr: 10.0.0.0/8", "strict subset"),
+        ):
+            found = text("--values", str(CHART / "values-laptop.yaml")) if right not in good else good
+            self.assertIn(right, found)
+            code, answer = kube_validate(found.replace(right, wrong))
+            self.assertEqual(1, code, wrong)
+            self.assertIn(said, answer)
 
     def test_stores_of_the_documents_are_valid_today_125(self):
         pages = [CHART / "README.md", *(ROOT / "docs").rglob("*.md")]

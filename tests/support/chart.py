@@ -24,7 +24,7 @@ def fetched(script, *words):
         [str(ROOT / "tests" / "support" / script), *words],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1200,
         check=False,
     )
     if done.returncode == 77:
