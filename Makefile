@@ -76,7 +76,6 @@ soak:
 	@scripts/bootstrap soak
 	@scripts/soak
 
-# LOCUST_HOST=https://gateway.example make load-test LOCUST_ARGS="--spawn-rate 5"
 image:
 	@scripts/bootstrap image
 	@deploy/image/build $(IMAGE_ARGS)
@@ -86,6 +85,7 @@ image-test:
 	@scripts/bootstrap image
 	@python3 tests/image/image_test.py || [ $$? = 77 ]
 
+# LOCUST_HOST=https://gateway.example make load-test LOCUST_ARGS="--spawn-rate 5"
 load-test:
 	@scripts/load_test $(LOCUST_ARGS)
 
