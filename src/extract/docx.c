@@ -129,7 +129,7 @@ property(struct extract__xml *xml, const char *name)
 		 value[0] <= '8')
 		extract__flow_heading(docx->flow, value[0] - '0' + 1);
 	else if (str_eq(name, "ilvl")) /* always with a numId after it */
-		extract__flow_item(docx->flow, atoi(value));
+		extract__flow_item(docx->flow, (int)strtol(value, NULL, 10));
 	else if (str_eq(name, "numId") && str_eq(value, "0"))
 		extract__flow_no_item(docx->flow);
 }

@@ -241,7 +241,9 @@ mail__parameter(const char *header, const char *name, char *value, size_t size)
 	const char *at = strchr(header, ';');
 	size_t n = strlen(name);
 
-	while (at != NULL && *at != '\0') {
+	if (at == NULL)
+		return false;
+	while (*at != '\0') {
 		at += strspn(at, "; \t\r\n");
 		if (strncasecmp(at, name, n) == 0) {
 			const char *equals = at + n;

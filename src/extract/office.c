@@ -76,7 +76,7 @@ number_attribute(
 	char value[16];
 
 	return extract__xml_attribute(xml, name, value, sizeof(value))
-		   ? atoi(value)
+		   ? (int)strtol(value, NULL, 10)
 		   : otherwise;
 }
 

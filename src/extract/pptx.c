@@ -89,7 +89,7 @@ count_slide(void *arg, const char *name)
 
 	if (!str_starts(name, folder) || !str_ends(name, ".xml"))
 		return true;
-	number = atoi(name + sizeof(folder) - 1);
+	number = (int)strtol(name + sizeof(folder) - 1, NULL, 10);
 	if (number > *last && number <= SLIDES_MAX)
 		*last = number;
 	return true;

@@ -83,7 +83,8 @@ choose(const struct model_request *request, struct model_reading *reading,
 		if (!is_redundant(request, chosen, count, s))
 			chosen[count++] = *s;
 	}
-	qsort(chosen, count, sizeof(*chosen), by_place);
+	if (count > 1)
+		qsort(chosen, count, sizeof(*chosen), by_place);
 	return count;
 }
 

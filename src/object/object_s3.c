@@ -385,7 +385,7 @@ s3_release(struct object_store *objects, char *path)
 {
 	struct download d = { .spool = ((struct object__s3 *)objects)->spool };
 
-	d.fd = atoi(strrchr(path, '/') + 1);
+	d.fd = (int)strtol(strrchr(path, '/') + 1, NULL, 10);
 	download_close(&d);
 	mem_free(path);
 }

@@ -238,8 +238,10 @@ put(lua_State *lua, struct gsub *g, const char *data, size_t len)
 			luaL_error(lua, "resulting string is over %d bytes",
 			    (int)SCRIPT_STRING_MAX);
 		fresh = alloc(ud, g->out, g->cap, cap);
-		if (fresh == NULL)
+		if (fresh == NULL) {
 			luaL_error(lua, "not enough memory");
+			return; /* never: it raises */
+		}
 		g->out = fresh;
 		g->cap = cap;
 	}

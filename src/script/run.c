@@ -677,6 +677,7 @@ script_module_fields(struct script_session *session, enum script_kind kind,
 		kept = &session->state->fields[at];
 	if (kept == NULL || *kept == NULL) {
 		TRY(run_entry(session, kind, name, &run));
+		must(kept != NULL); /* what ran is in the generation */
 		if (*kept == NULL)
 			*kept = run.result;
 		else

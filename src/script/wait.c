@@ -17,10 +17,12 @@ script_request_new(lua_State *lua, size_t size)
 	struct script_held *held;
 
 	if (run == NULL || run->session->checking ||
-	    script__state(lua)->loading > 0)
+	    script__state(lua)->loading > 0) {
 		luaL_error(lua,
 		    "this host call is not available while a module loads, nor "
 		    "in xin check; call it inside a hook");
+		return NULL; /* never: it raises */
+	}
 	if (size > SCRIPT_STRING_MAX)
 		luaL_error(lua, "the arguments are too large");
 	if (++run->session->host_calls > run->session->budget.host_calls)

@@ -52,8 +52,7 @@ enum err_code store_postgres__must(struct store *store,
 /* The latest that a timestamptz can be compared with: year 9999. */
 #define STORE_POSTGRES_LAST INT64_C(253402300799000)
 
-void store_postgres__source_row(
-    struct postgres_row row, struct source *source_out);
+void store_postgres__source_row(struct postgres_row r, struct source *row);
 /* All rows of a statement with those columns. */
 void store_postgres__source_rows(const struct postgres_batch *batch,
     unsigned statement, struct source_list *list_out);
