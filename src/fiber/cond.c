@@ -52,7 +52,7 @@ fiber_cond_wait(struct fiber_cond *cond, uint64_t deadline_ms)
 		cond->last->next = &self;
 	else
 		cond->first = &self; /* cppcheck-suppress autoVariables */
-	cond->last = &self; /* cppcheck-suppress autoVariables */
+	cond->last = &self;          /* cppcheck-suppress autoVariables */
 	while (!self.signalled && rc == OK)
 		rc = fiber_park(deadline_ms);
 	if (self.signalled)
