@@ -103,7 +103,7 @@ lease_release(struct kv *kv, struct seat *seat)
 	struct error kept;
 	char key[KEY_SIZE];
 
-	if (seat->token[0] == '\0')
+	if (seat == NULL || seat->token[0] == '\0')
 		return;
 	lease_key(seat->id, key);
 	err_save(&kept);

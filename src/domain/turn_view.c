@@ -41,11 +41,11 @@ usage_view(const struct turn *turn)
 			     turn->binding.spent.waited_us;
 
 	return json_pack("{s:I, s:I, s:f}", "prompt_tokens",
-	    (json_int_t)(answer->prompt_tokens +
-			 turn->binding.spent.prompt_tokens),
+	    (json_int_t)answer->prompt_tokens +
+		turn->binding.spent.prompt_tokens,
 	    "completion_tokens",
-	    (json_int_t)(answer->completion_tokens +
-			 turn->binding.spent.completion_tokens),
+	    (json_int_t)answer->completion_tokens +
+		turn->binding.spent.completion_tokens,
 	    "upstream_ms", (double)waited_us / 1000);
 }
 
