@@ -3,7 +3,7 @@
 """The container image: built here, looked into, and run as a cluster would.
 
 Takes minutes, root and the network, so it is no part of `make test`: `make
-image-test`. XIN_IMAGE_BUILD_ROOT names a Debian 13 root that may be used again.
+image-test`. IMAGE_BUILD_ROOT names a Debian 13 root that may be used again.
 Exit 77 names what is missing."""
 import contextlib
 import gzip
@@ -44,8 +44,8 @@ SPECS = ("10_gateway", "20_brands", "30_knowledge", "40_turns", "50_guardrails",
 
 def build():
     words = [str(ROOT / "deploy/image/build"), "--out", str(OUT)]
-    if "XIN_IMAGE_BUILD_ROOT" in os.environ:
-        words += ["--root", os.environ["XIN_IMAGE_BUILD_ROOT"]]
+    if "IMAGE_BUILD_ROOT" in os.environ:
+        words += ["--root", os.environ["IMAGE_BUILD_ROOT"]]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode == 77:
         raise SystemExit(77)
