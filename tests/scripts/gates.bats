@@ -55,7 +55,7 @@ only() { # program...
 @test "72: the integration suite starts its own servers, and no container engine" {
 	grep -q 'redis-server' tests/support/cluster.py
 	grep -q 'postgres_server.Server()' tests/support/cluster.py
-	! git grep -lwE 'docker|podman|testcontainers' -- tests/integration tests/support scripts
+	! git grep -lwE 'docker|podman|testcontainers' -- tests/integration 'tests/support/*.py' scripts
 }
 
 @test "74, 75, 81: make coverage reports, has a threshold and counts every file" {

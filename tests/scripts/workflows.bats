@@ -118,5 +118,6 @@ for target in targets:
     assert re.search(r"^%s:" % target, make, re.M), "make has no target " + target
 release = str(flows["release"])
 assert "deploy/image/build" in release and "helm package deploy/helm/xin-platform" in release'
+	[ -x deploy/image/build ]
 }
 
