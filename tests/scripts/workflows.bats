@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# .github: what the workflows may, and in which order they do it.
+# .github: what the workflows may, and in which order they do it. Their form is
+# looked at by scripts/lint (actionlint, yamllint).
 
 load helper
 
@@ -99,16 +100,6 @@ for i, step in enumerate(action["runs"]["steps"]):
 	[ "$status" -eq 1 ]
 }
 
-@test "actionlint finds nothing" {
-	local tool
-	tool=$("$ROOT/tests/support/chart_tool_get" actionlint) || skip "actionlint cannot be had: no Go, or no module proxy"
-	"$tool"
-}
-
-@test "yamllint finds nothing" {
-	command -v yamllint >/dev/null || skip "yamllint cannot be had"
-	git ls-files -co --exclude-standard '*.yml' '*.yaml' | grep -v '^deploy/helm/.*/templates/' | xargs yamllint --strict
-}
 @test "the CI runs targets that exist, and the release builds by the repository's own script" {
 	look '
 targets = flows["ci"]["jobs"]["gate"]["strategy"]["matrix"]["target"]
