@@ -766,6 +766,31 @@ closing_lets_requests_end(void **state)
 	buf_done(&seen);
 }
 
+/* On a kept connection, just before its server closes idle ones: what has come
+ * is read first. */
+static void
+a_request_that_came_before_the_end_is_answered(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 20; round++) {
+		struct buf seen;
+		int kept;
+
+		http_peer_start(&(struct http_options){ .routes = routes });
+		kept = http_peer_connect();
+		buf_init(&seen, 0);
+		http_peer_sends(kept, "GET /live HTTP/1.1\r\n" H "\r\n");
+		assert_true(http_peer_until(kept, "live", 1, &seen));
+		buf_clear(&seen);
+		http_peer_sends(kept, "GET /live HTTP/1.1\r\n" H "\r\n");
+		http_peer_stop();
+		assert_true(http_peer_rest(kept, &seen));
+		assert_non_null(strstr(buf_str(&seen), "HTTP/1.1 200 OK"));
+		close(kept);
+		buf_done(&seen);
+	}
+}
+
 /* Between the signal and the end of listening: nobody is turned away, and who
  * keeps connections is told to make another. */
 static void
@@ -861,6 +886,8 @@ main(void)
 	};
 	const struct CMUnitTest alone[] = {
 		cmocka_unit_test(closing_lets_requests_end),
+		cmocka_unit_test(
+		    a_request_that_came_before_the_end_is_answered),
 		cmocka_unit_test(
 		    who_leaves_serves_on_and_closes_behind_each_answer),
 		cmocka_unit_test(open_mode_serves_loopback_names_only),
