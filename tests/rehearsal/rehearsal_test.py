@@ -224,10 +224,11 @@ class Going(unittest.TestCase):
 
 class Upgrade(unittest.TestCase):
     """From the schema before, with traffic running: the schema first, by the new
-    program; then one pod after the other."""
+    program; then one pod after the other. XIN_BEFORE is the program of an earlier
+    release; unset, it is today's without the last schema."""
 
     def test_nothing_is_lost(self):
-        before = BINARY.parent / "xin-before"
+        before = pathlib.Path(os.environ.get("XIN_BEFORE") or BINARY.parent / "xin-before")
         release = Release(binary=before)
         self.addCleanup(release.close)
         for component in ("orchestrator", "ingestion-worker", "channel-gateway") * 2:
@@ -238,7 +239,7 @@ class Upgrade(unittest.TestCase):
         load.until_all_speak()
         said = release.cluster.command("migrate")
         new = self.sql(release, "SELECT max(version) FROM schema_migrations")
-        self.assertEqual(int(old) + 1, int(new), said.stdout)
+        self.assertLess(int(old), int(new), said.stdout)
         release.binary = BINARY
         for component in ("orchestrator", "ingestion-worker", "channel-gateway"):
             for pod in release.of(component):

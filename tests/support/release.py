@@ -170,7 +170,10 @@ class Pod(Role):
         return place
 
     def start(self, wait=60, prefix=(), **settings):
-        environment = {"PATH": os.environ["PATH"]} | self.settings | settings
+        known = self.release.known_settings()
+        environment = {"PATH": os.environ["PATH"]} | {
+            name: value for name, value in (self.settings | settings).items()
+            if not name.startswith("XIN_") or name in known}
         for name in ("ASAN_OPTIONS", "TSAN_OPTIONS"):
             if name in os.environ:
                 environment[name] = os.environ[name]
@@ -266,6 +269,12 @@ class Release:
                 d["secretKey"]: vault[d["secretKey"]] for d in o["spec"]["data"]
                 if d["secretKey"] in vault}
             for o in self.objects if o["kind"] == "ExternalSecret"}
+
+    def known_settings(self):
+        """An earlier program has an earlier chart; what it does not know it refuses."""
+        said = subprocess.run([str(self.binary), "help", "settings"], capture_output=True,
+                              text=True, check=True).stdout
+        return set(re.findall(r"(?m)^([A-Z][A-Z0-9_]+)$", said))
 
     def environment(self, container):
         found = {}
