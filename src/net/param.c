@@ -96,7 +96,7 @@ net__param(const char *at, const char *name, char *text, size_t size)
 		if (at == NULL || value.cut)
 			return NET_PARAM_BAD;
 		if (value.text != NULL)
-			text[value.len] = '\0';
+			value.text[value.len] = '\0';
 	}
 	return found ? NET_PARAM_FOUND : NET_PARAM_ABSENT;
 }

@@ -75,6 +75,7 @@ brand_slot(struct qdrant *qdrant, const char *brand)
 
 	if (qdrant->brands == NULL)
 		qdrant->brands = mem_zero(BRANDS_MAX * sizeof(*slot));
+	must(qdrant->brands != NULL);
 	if (slot == NULL && qdrant->brand_count < BRANDS_MAX)
 		slot = &qdrant->brands[qdrant->brand_count++];
 	if (slot == NULL) {
