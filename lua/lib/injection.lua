@@ -124,6 +124,7 @@ local function compile(patterns)
   return sets
 end
 
+---@type table<string, xin.MatchSet[]>
 M.sets = {
   override = compile(M.override),
   reveal = compile(M.reveal),
@@ -155,8 +156,8 @@ end
 function M.without(text, kinds)
   local kept, from = {}, 1
   for _, sentence in ipairs(xin.text.sentences(text)) do
-    local first, last = text:find(sentence, from, true)
-    if not first then
+    local _, last = text:find(sentence, from, true)
+    if not last then
       return nil
     end
     if not M.find(sentence, kinds) then

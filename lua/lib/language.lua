@@ -29,7 +29,7 @@ function M.pick(turn, languages)
       end
     end
   end
-  return languages[1]
+  return languages[1] --[[@as string]] -- a brand has one: the contract
 end
 
 --- One of a table of sentences by language.

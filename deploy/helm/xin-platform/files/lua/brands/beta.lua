@@ -5,6 +5,7 @@ local handoff = require("lib.handoff")
 local language = require("lib.language")
 local small_talk = require("lib.small_talk")
 
+---@type table<string, table<string, string>>
 local REPLIES = {
   greeting = {
     fa = "سلام و درود. چگونه می‌توانم خدمتتان باشم؟",
