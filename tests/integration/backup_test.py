@@ -108,7 +108,8 @@ def xin_command(*words, **settings):
 class Embedded(unittest.TestCase):
     def setUp(self):
         self.xin = Role("serve", XIN_ADMIN_KEY=ADMIN, XIN_AUTH="keys", XIN_SCRIPT_POLL_MS="200",
-                        GATEWAY_WEBHOOK_SECRET="backup-secret").start()
+                        GATEWAY_WEBHOOK_SECRET="backup-secret",
+                        XIN_LEASE_MS="3000").start()  # the copy's leases must run out first
         self.addCleanup(self.xin.stop)
         self.kept = pathlib.Path(self.xin.home) / "kept"
         self.data = {"XIN_DATA_DIR": str(self.xin.home / "data")}
@@ -131,6 +132,7 @@ class Embedded(unittest.TestCase):
                 status, answer = call(counts[kind])
                 assert status in (200, 202), (status, answer)
                 counts[kind] += 1
+                time.sleep(0.03)  # the copy's backlog has to be read as well
 
         threads = [threading.Thread(target=load, args=pair) for pair in (
             ("uploads", lambda n: self.xin.upload("beta", f"more-{n}.md", f"# More {n}\n\nText.")),
