@@ -5,13 +5,15 @@
  * are overwritten (secure_delete); elsewhere that would only cost.
  * https://www.sqlite.org/pragma.html#pragma_secure_delete
  */
+#include <stdio.h>
+
+#include "base/json.h"
 #include "base/mem.h"
 #include "store/store_sqlite.h"
 
 struct call {
 	const struct store_erasure *erasure;
 	char *ids[STORE_ERASE_MAX];
-	char *brands[STORE_ERASE_MAX];
 	int count;
 	const struct store_cursor *after;
 	int limit;
@@ -24,17 +26,17 @@ query(sqlite3 *db, const struct store_erasure *e, sqlite3_stmt **s)
 {
 	if (e->brand == NULL)
 		return sqlite_query(db, s,
-		    "SELECT id, brand_id FROM conversations"
+		    "SELECT id FROM conversations"
 		    " WHERE last_message_at < ?"
 		    " ORDER BY last_message_at LIMIT ?",
 		    "ii", e->before, (int64_t)STORE_ERASE_MAX);
 	if (e->conversation_id != NULL)
 		return sqlite_query(db, s,
-		    "SELECT id, brand_id FROM conversations"
+		    "SELECT id FROM conversations"
 		    " WHERE brand_id = ? AND id = ?",
 		    "tt", e->brand, e->conversation_id);
 	return sqlite_query(db, s,
-	    "SELECT id, brand_id FROM conversations"
+	    "SELECT id FROM conversations"
 	    " WHERE brand_id = ? AND user_id = ? LIMIT ?",
 	    "tti", e->brand, e->user_id, (int64_t)STORE_ERASE_MAX);
 }
@@ -50,23 +52,43 @@ find(sqlite3 *db, struct call *c)
 		TRY(sqlite_step(db, s, &row));
 		if (!row || c->count == STORE_ERASE_MAX)
 			break;
-		c->ids[c->count] = sqlite_text(s, 0);
-		c->brands[c->count++] = sqlite_text(s, 1);
+		c->ids[c->count++] = sqlite_text(s, 0);
 	}
 	sqlite3_reset(s);
 	return OK;
 }
 
 /* Keys of answers to messages and to idempotent requests name the brand (made
- * in domain/turn_accept.c); what they hold names the conversation. */
+ * in domain/turn_accept.c); what they hold names the conversation. There is no
+ * index over that: one pass for all, since the writer is held meanwhile. */
 static enum err_code
-erase_one(sqlite3 *db, const char *brand, const char *id)
+erase_answers(sqlite3 *db, const struct call *c)
 {
-	TRY(sqlite_run(db, NULL,
-	    "DELETE FROM dedup WHERE (key BETWEEN 'turn|' || ?1 || '|'"
-	    " AND 'turn|' || ?1 || '}' OR key BETWEEN 'idem|turn|' || ?1 || '|'"
-	    " AND 'idem|turn|' || ?1 || '}') AND instr(answer, ?2) > 0",
-	    "tt", brand, id));
+	const char *brand = c->erasure->brand;
+	json_t *ids = json_array();
+	enum err_code rc;
+	char *text, scope[BRAND_ID_SIZE + 1] = "";
+
+	if (brand != NULL)
+		snprintf(scope, sizeof(scope), "|%s", brand);
+	for (int i = 0; i < c->count; i++)
+		json_array_append_new(ids, json_string(c->ids[i]));
+	text = json_text(ids);
+	json_decref(ids);
+	rc = sqlite_run(db, NULL,
+	    "DELETE FROM dedup WHERE (key BETWEEN 'turn' || ?1 || '|'"
+	    " AND 'turn' || ?1 || '}' OR key BETWEEN 'idem|turn' || ?1 || '|'"
+	    " AND 'idem|turn' || ?1 || '}') AND CASE WHEN json_valid(answer)"
+	    " THEN json_extract(answer, '$.conversation_id') END"
+	    " IN (SELECT value FROM json_each(?2))",
+	    "tt", scope, text);
+	mem_free(text);
+	return rc;
+}
+
+static enum err_code
+erase_one(sqlite3 *db, const char *id)
+{
 	TRY(sqlite_run(db, NULL,
 	    "DELETE FROM messages WHERE conversation_id = ?", "t", id));
 	TRY(sqlite_run(
@@ -87,12 +109,15 @@ static enum err_code
 erase(sqlite3 *db, void *arg)
 {
 	struct call *c = arg;
-	enum err_code rc = OK;
+	enum err_code rc;
 
 	TRY(find(db, c));
+	if (c->count == 0)
+		return OK;
 	TRY(set_secure(db, "PRAGMA secure_delete = ON"));
+	rc = erase_answers(db, c);
 	for (int i = 0; rc == OK && i < c->count; i++)
-		rc = erase_one(db, c->brands[i], c->ids[i]);
+		rc = erase_one(db, c->ids[i]);
 	set_secure(db, "PRAGMA secure_delete = OFF");
 	return rc;
 }
@@ -104,10 +129,8 @@ erase_conversations(struct store *store, const struct store_erasure *erasure,
 	struct call c = { .erasure = erasure };
 	enum err_code rc = sqlite_write(store_sqlite__db(store), erase, &c);
 
-	for (int i = 0; i < c.count; i++) {
+	for (int i = 0; i < c.count; i++)
 		mem_free(c.ids[i]);
-		mem_free(c.brands[i]);
-	}
 	if (rc == OK)
 		*erased_out = c.count;
 	return rc;

@@ -8,7 +8,9 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <time.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -1277,6 +1279,45 @@ an_erased_user_leaves_nothing_behind(void **state)
 	conversation_done(&kept);
 }
 
+/* Turns wait for the writer meanwhile: the answers of others are looked through
+ * once, not once for each conversation. */
+static void
+erasing_takes_one_look_at_the_answers_of_others(void **state)
+{
+	struct store *store = store_of(state);
+	struct store_erasure e = { .brand = "acme", .user_id = "u1" };
+	struct conversation c = { 0 };
+	struct timespec began, ended;
+	struct buf answer;
+	char key[64];
+	int64_t n;
+
+	for (int i = 0; i < STORE_ERASE_MAX; i++) {
+		c = opened(store, "u1");
+		if (i < STORE_ERASE_MAX - 1)
+			conversation_done(&c);
+		clock_fake_advance(31 * 60 * 1000);
+	}
+	buf_init(&answer, 0);
+	buf_addf(&answer, "{\"reply\":\"%s%30000s\"}", c.id, "");
+	for (int i = 0; i < 1000; i++) {
+		snprintf(key, sizeof(key), "turn|acme|webchat|o%d", i);
+		assert_int_equal(
+		    store_dedup_finish(store, key, buf_str(&answer)), OK);
+	}
+	say_fully(store, &c, "turn|acme|webchat|1");
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	assert_int_equal(store_erase(store, &e, &n), OK);
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	assert_int_equal(n, STORE_ERASE_MAX);
+	assert_in_range(ended.tv_sec - began.tv_sec, 0, 2);
+	assert_true(is_claimable(store, "turn|acme|webchat|1"));
+	/* To speak of a conversation is not to be of it. */
+	assert_false(is_claimable(store, "turn|acme|webchat|o1"));
+	buf_done(&answer);
+	conversation_done(&c);
+}
+
 static void
 one_conversation_is_erased_with_its_turns(void **state)
 {
@@ -1510,6 +1551,7 @@ main(void)
 		T(a_claim_whose_owner_died_is_taken_over),
 		T(an_answer_is_forgotten_after_a_day),
 		T(an_erased_user_leaves_nothing_behind),
+		T(erasing_takes_one_look_at_the_answers_of_others),
 		T(one_conversation_is_erased_with_its_turns),
 		T(old_conversations_are_erased_some_at_a_time),
 		T(the_audit_is_read_newest_first_and_forgotten_by_age),
