@@ -22,9 +22,10 @@
 #include "net/http_multi.h"
 #include "net/http_trace.h"
 
-#define CONNECT_MS  10000L
-#define PENDING_MAX ((size_t)64 << 10)
-#define HEADERS_MAX ((size_t)64 << 10)
+#define CONNECT_MS     10000L
+#define PENDING_MAX    ((size_t)64 << 10)
+#define HEADERS_MAX    ((size_t)64 << 10)
+#define ERROR_REST_MAX ((size_t)1 << 20)
 
 struct transfer {
 	struct http__end end;
@@ -56,12 +57,18 @@ end_transfer(
 	return 0;
 }
 
-/* Answers that say why not are kept short instead of refused. */
+/* Answers that say why not are kept short instead of refused; what is thrown
+ * away has an end too, or a server that never stops costs the whole deadline.
+ */
 static size_t
 on_error_body(struct transfer *t, const char *data, size_t len)
 {
 	size_t room = t->call->max_error_bytes - t->reply->body.len;
 
+	t->received += len;
+	if (t->received > t->call->max_error_bytes + ERROR_REST_MAX)
+		return end_transfer(t, ERR_TOO_LARGE, "the answer's error",
+		    t->call->max_error_bytes + ERROR_REST_MAX);
 	buf_add(&t->reply->body, data, len < room ? len : room);
 	return len;
 }

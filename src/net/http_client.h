@@ -52,7 +52,8 @@ struct http_call {
 	uint64_t idle_ms;
 	size_t max_reply_bytes; /* more is ERR_TOO_LARGE */
 	/* When set, an answer without a 2xx status is kept in `reply.body`,
-	 * cut at so many bytes, whatever max_reply_bytes and on_data say. */
+	 * cut at so many bytes, whatever max_reply_bytes and on_data say; one
+	 * that goes on for a MiB after them is ERR_TOO_LARGE. */
 	size_t max_error_bytes;
 	/* Optional: pieces of the answer as they come, on the caller's fiber;
 	 * an error ends the call. Without it `reply.body` collects. */

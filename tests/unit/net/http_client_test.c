@@ -50,14 +50,14 @@ stream_pieces(int fd)
 }
 
 static void
-stream_much(int fd)
+stream_much(int fd, const char *head, int pieces)
 {
 	char piece[1025];
 
 	memset(piece, 'z', 1024);
 	piece[1024] = '\0';
-	say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n");
-	for (int i = 0; i < 1024; i++)
+	say(fd, head);
+	for (int i = 0; i < pieces; i++)
 		say(fd, piece);
 }
 
@@ -85,7 +85,12 @@ answer(int fd, const char *request, size_t head, size_t len)
 	else if (strncmp(path, "/pieces", 7) == 0)
 		stream_pieces(fd);
 	else if (strncmp(path, "/much", 5) == 0)
-		stream_much(fd);
+		stream_much(fd,
+		    "HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n", 1024);
+	else if (strncmp(path, "/excuses", 8) == 0)
+		stream_much(fd,
+		    "HTTP/1.1 500 Sorry\r\nContent-Length: 8388608\r\n\r\n",
+		    8192);
 	else if (strncmp(path, "/redirect", 9) == 0)
 		say(fd, "HTTP/1.1 302 Found\r\nLocation: /echo\r\n"
 			"Content-Length: 0\r\n\r\n");
@@ -303,6 +308,18 @@ an_error_is_kept_short_beside_the_ceiling(void **state)
 	assert_int_equal(reply.status, 404);
 	assert_string_equal(buf_str(&reply.body), "no");
 	http_call_reply_done(&reply);
+}
+
+static void
+an_error_that_does_not_end_is_not_read_to_the_end(void **state)
+{
+	struct http_call call = call_to("GET", "/excuses");
+	struct http_call_reply reply;
+
+	(void)state;
+	call.max_error_bytes = 2;
+	assert_int_equal(
+	    http_call(&call, deadline_in_ms(5000), &reply), ERR_TOO_LARGE);
 }
 
 static void
@@ -543,6 +560,8 @@ main(void)
 		cmocka_unit_test(
 		    a_refusal_before_the_body_was_read_is_an_answer),
 		cmocka_unit_test(an_error_is_kept_short_beside_the_ceiling),
+		cmocka_unit_test(
+		    an_error_that_does_not_end_is_not_read_to_the_end),
 		cmocka_unit_test(
 		    every_status_is_an_answer_and_redirects_are_not_followed),
 		cmocka_unit_test(connections_are_reused),
