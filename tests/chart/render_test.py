@@ -328,6 +328,26 @@ class Settings(unittest.TestCase):
             "XIN_DRAIN_MS", refusal("--set", "config.XIN_DRAIN_MS=1")
         )  # drainSeconds is its place
 
+    def test_no_value_brings_yaml_of_its_own(self):
+        for value in (
+            "nameOverride",
+            "fullnameOverride",
+            "image.registry",
+            "image.repository",
+            "image.tag",
+            "common.priorityClassName",
+            "serviceAccount.name",
+            "ingress.className",
+            "ingress.tls.secretName",
+            "ingress.hosts[0]",
+            "ingress.orchestratorPaths[0]",
+            "httpRoute.gateway.className",
+            "httpRoute.hosts[0]",
+        ):
+            where = "/" + value.replace("[", "/").replace("]", "").replace(".", "/")
+            self.assertIn(where, refusal("--set-string", f"{value}=/x\n  evil: y"), value)
+        self.assertIn("/image/repository", refusal("--set-string", "image.repository="))
+
     def test_spans_say_which_pod_they_come_from(self):
         env = environment(*self.one("--set", "config.OTEL_RESOURCE_ATTRIBUTES=team=chat"))
         self.assertEqual(
