@@ -386,6 +386,7 @@ on_match(unsigned id, unsigned long long from, unsigned long long to,
 		scan->hits =
 		    mem_resize(scan->hits, scan->cap * sizeof(*scan->hits));
 	}
+	must(scan->hits != NULL);
 	scan->hits[scan->count++] = (struct match_hit){ id,
 		scan->set->patterns[id].name, start, (size_t)to };
 	return scan->first_only;
