@@ -147,12 +147,14 @@ client_call(const char *method, const char *path, const char *content_type,
 	char *url;
 	enum err_code rc;
 
-	snprintf(type, sizeof(type), "Content-Type: %s", content_type);
-	snprintf(auth, sizeof(auth), "Authorization: Bearer %s", key ?: "");
-	if (body != NULL)
+	if (body != NULL) {
+		snprintf(type, sizeof(type), "Content-Type: %s", content_type);
 		headers[n++] = type;
-	if (key != NULL)
+	}
+	if (key != NULL) {
+		snprintf(auth, sizeof(auth), "Authorization: Bearer %s", key);
 		headers[n++] = auth;
+	}
 	url = mem_printf("%s%s", base_url(), path);
 	call.url = url;
 	rc = http_call(&call, deadline_in_ms(CALL_MS), &reply);

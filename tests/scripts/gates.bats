@@ -7,8 +7,9 @@ load helper
 
 setup() { cd "$ROOT" || exit 1; }
 
+# The same within `make test`, whose flags a make inside it would take over.
 plan() { # target...
-	run make -n "$@"
+	run env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make -n "$@"
 	[ "$status" -eq 0 ]
 }
 
