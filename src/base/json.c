@@ -121,19 +121,19 @@ json_field_str(const json_t *object, const char *key, bool required,
 
 	if (value == NULL || json_is_null(value)) {
 		if (required)
-			return err_set(ERR_INVALID, "\"%s\" is missing", key);
+			return err_set(ERR_INVALID, "'%s' is missing", key);
 		*value_out = NULL;
 		return OK;
 	}
 	if (!json_is_string(value))
-		return err_set(ERR_INVALID, "\"%s\" must be a string", key);
+		return err_set(ERR_INVALID, "'%s' must be a string", key);
 	if (json_string_length(value) > max_len)
 		return err_set(
-		    ERR_TOO_LARGE, "\"%s\" is over %zu bytes", key, max_len);
+		    ERR_TOO_LARGE, "'%s' is over %zu bytes", key, max_len);
 	if (strlen(json_string_value(value)) != json_string_length(value))
-		return err_set(ERR_INVALID, "\"%s\" contains a NUL", key);
+		return err_set(ERR_INVALID, "'%s' contains a NUL", key);
 	if (required && json_string_length(value) == 0)
-		return err_set(ERR_INVALID, "\"%s\" is empty", key);
+		return err_set(ERR_INVALID, "'%s' is empty", key);
 	*value_out = json_string_value(value);
 	return OK;
 }
@@ -151,7 +151,7 @@ json_field_int(const json_t *object, const char *key, int64_t min, int64_t max,
 	if (!json_is_integer(value) || json_integer_value(value) < min ||
 	    json_integer_value(value) > max)
 		return err_set(ERR_INVALID,
-		    "\"%s\" must be an integer from %lld to %lld", key,
+		    "'%s' must be an integer from %lld to %lld", key,
 		    (long long)min, (long long)max);
 	*value_out = json_integer_value(value);
 	return OK;
@@ -168,8 +168,7 @@ json_field_bool(
 		return OK;
 	}
 	if (!json_is_boolean(value))
-		return err_set(
-		    ERR_INVALID, "\"%s\" must be true or false", key);
+		return err_set(ERR_INVALID, "'%s' must be true or false", key);
 	*value_out = json_is_true(value);
 	return OK;
 }

@@ -52,7 +52,7 @@ retrieve_find(struct search *search, struct embedder *embedder,
 
 	if (mode == RETRIEVE_VECTOR && embedder == NULL)
 		return err_set(ERR_INVALID,
-		    "mode \"vector\" needs an embedding model "
+		    "mode 'vector' needs an embedding model "
 		    "(XIN_EMBEDDINGS_URL); hybrid and keyword work without");
 	if (mode != RETRIEVE_KEYWORD && embedder != NULL && !is_blank(&ask)) {
 		vector =

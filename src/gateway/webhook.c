@@ -53,7 +53,7 @@ webhook_brand(struct http_request *req, struct webhook *hook)
 	if (brand == NULL)
 		brand = "default";
 	if (!str_is_name(brand))
-		return err_set(ERR_INVALID, "\"brand\" is not a name");
+		return err_set(ERR_INVALID, "'brand' is not a name");
 	str_copy(hook->brand, sizeof(hook->brand), brand);
 	str_copy(task_self()->brand_id, BRAND_ID_SIZE, brand);
 	return OK;

@@ -41,7 +41,7 @@ read_scopes(const json_t *body, char *out, size_t size)
 	json_t *scope;
 
 	if (!json_is_array(scopes))
-		return err_set(ERR_INVALID, "\"scopes\" must be a list");
+		return err_set(ERR_INVALID, "'scopes' must be a list");
 	out[0] = '\0';
 	json_array_foreach (scopes, i, scope) {
 		const char *text = json_string_value(scope);

@@ -277,7 +277,7 @@ HANDLER(api__search)
 	TRY(retrieve_mode_parse(mode_name, &mode));
 	filter = json_object_get(body, "filter");
 	if (filter != NULL && !json_is_object(filter))
-		return err_set(ERR_INVALID, "\"filter\" must be an object");
+		return err_set(ERR_INVALID, "'filter' must be an object");
 	ask = (struct search_ask){ .brand = brand,
 		.query = query,
 		.query_len = strlen(query),

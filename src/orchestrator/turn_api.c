@@ -82,16 +82,16 @@ read_request(
 	TRY(json_field_str(
 	    body, "message_id", false, 256, &request->message_id));
 	if (user != NULL && !json_is_object(user) && !json_is_null(user))
-		return err_set(ERR_INVALID, "\"user\" must be an object");
+		return err_set(ERR_INVALID, "'user' must be an object");
 	TRY(json_field_str(user, "id", false, 256, &request->user_id));
 	TRY(json_field_str(user, "name", false, 256, &request->user_name));
 	if (context != NULL && !json_is_object(context))
-		return err_set(ERR_INVALID, "\"context\" must be an object");
+		return err_set(ERR_INVALID, "'context' must be an object");
 	request->context = context;
 	if (request->channel == NULL)
 		request->channel = "api";
 	if (!str_is_name(request->channel))
-		return err_set(ERR_INVALID, "\"channel\" is not a name");
+		return err_set(ERR_INVALID, "'channel' is not a name");
 	if (request->user_id == NULL)
 		request->user_id = "";
 	request->idempotency_key = http_header(req, "idempotency-key");
@@ -141,7 +141,7 @@ HANDLER(api__turn_feedback)
 	TRY(json_field_str(body, "rating", true, 8, &rating));
 	TRY(json_field_str(body, "comment", false, 4096, &comment));
 	if (strcmp(rating, "up") != 0 && strcmp(rating, "down") != 0)
-		return err_set(ERR_INVALID, "\"rating\" must be up or down");
+		return err_set(ERR_INVALID, "'rating' must be up or down");
 	TRY(store_turn_feedback(
 	    product->store, brand, http_param(req, "id"), rating, comment));
 	return http_reply(req, 204, NULL, NULL, 0);

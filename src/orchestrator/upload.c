@@ -239,7 +239,7 @@ take_json(struct upload *up, const json_t *body)
 	TRY(keep_field(&up->external_id, body, "external_id"));
 	TRY(keep_field(&up->source_url, body, "source_url"));
 	if (metadata != NULL && !json_is_object(metadata))
-		return err_set(ERR_INVALID, "\"metadata\" must be an object");
+		return err_set(ERR_INVALID, "'metadata' must be an object");
 	if (metadata != NULL)
 		json_write(metadata, &up->metadata);
 	TRY(file_begin(up, filename, type != NULL ? type : "text/markdown"));
@@ -288,8 +288,8 @@ check_fields(struct upload *up)
 			    ERR_INVALID, "a field is not valid UTF-8");
 	if (up->file_count == 0)
 		return err_set(ERR_INVALID, "no file was sent: send a part "
-					    "named \"file\", or JSON with "
-					    "\"content\"");
+					    "named 'file', or JSON with "
+					    "'content'");
 	if (up->file_count > 1 && up->external_id.len > 0)
 		return err_set(
 		    ERR_INVALID, "external_id goes with exactly one file");
