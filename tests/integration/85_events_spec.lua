@@ -15,19 +15,27 @@ describe("the live view", function()
   end)
   teardown(function() server:stop() end)
 
-  --- `xin tail` beside the server; returns a function that ends it and gives its lines.
+  --- `xin tail` beside the server; returns a function that waits for a word of it
+  --- (and does `again` meanwhile), ends it and gives its lines; then one that
+  --- waits for a complaint of it.
   local function tail(words, with_key)
     local path = server.home .. "/tail." .. math.random(1e9)
     local pid = xin.shell(("XIN_URL=http://127.0.0.1:%d XIN_KEY=%s '%s' tail %s >'%s' 2>'%s.err' & echo $!")
       :format(server.ports.orchestrator, with_key or ADMIN, xin.binary, words, path, path))
     xin.sleep(0.5 * xin.patience)
-    return function(wanted)
-      if wanted then
-        xin.wait(wanted, 10, function() return (xin.read(path) or ""):find(wanted, 1, true) end)
-      end
+    local function complains()
+      return xin.wait("a complaint of xin tail", 10, function()
+        return (xin.read(path .. ".err") or ""):match("xin:.+")
+      end)
+    end
+    return function(wanted, again)
+      xin.wait(wanted, 10, function()
+        if again then again() end
+        return (xin.read(path) or ""):find(wanted, 1, true)
+      end)
       xin.shell("kill " .. pid .. " 2>/dev/null; true")
       return xin.read(path) or "", xin.read(path .. ".err") or ""
-    end
+    end, complains
   end
 
   it("shows turns, guards and documents, and no text of them", function()
@@ -64,8 +72,8 @@ describe("the live view", function()
     assert.equal(404, server:ask("GET", "/v1/events?brand=beta", nil, key).status)
     assert.equal(404, server:ask("GET", "/v1/events?brand=nobody", nil, admin).status)
     assert.equal(401, server:ask("GET", "/v1/events").status)
-    local _, complaint = tail("", key.authorization:match("%S+$"))()
-    assert.matches("xin:", complaint, 1, true)
+    local _, complains = tail("", key.authorization:match("%S+$"))
+    complains()
   end)
 
   it("tells a new script generation", function()
@@ -80,9 +88,10 @@ describe("the live view", function()
     server:kill()
     server:start({ XIN_ADMIN_KEY = ADMIN, XIN_AUTH = "keys",
       XIN_ORCHESTRATOR_LISTEN = "127.0.0.1:" .. server.ports.orchestrator })
-    xin.sleep(1.5 * xin.patience)
-    server:turn("alpha", "hello", nil, admin)
-    local said, complaint = finish("turn.done")
+    local said, complaint = finish("turn.done", function()
+      server:turn("alpha", "hello", nil, admin)
+      xin.sleep(0.3)
+    end)
     assert.matches("turn.done", said, 1, true)
     assert.matches("trying again", complaint, 1, true)
   end)
