@@ -67,16 +67,26 @@ http__conn_close(struct http_conn *conn)
 
 /* ---- time ---- */
 
+/* Half a request may not hold up a server that leaves. */
 static uint64_t
-wait_ms(enum http_wait wait)
+patience_ms(const struct http_conn *conn, enum config setting)
+{
+	uint64_t ms = (uint64_t)config_int(setting);
+	bool leaving = atomic_load(&conn->listener->server->draining);
+
+	return leaving && ms > HTTP_LEAVING_MS ? HTTP_LEAVING_MS : ms;
+}
+
+static uint64_t
+wait_ms(const struct http_conn *conn, enum http_wait wait)
 {
 	switch (wait) {
 	case WAIT_IDLE:
 		return (uint64_t)config_int(CFG_KEEP_ALIVE_MS);
 	case WAIT_HEAD:
-		return (uint64_t)config_int(CFG_HEAD_MS);
+		return patience_ms(conn, CFG_HEAD_MS);
 	case WAIT_BODY:
-		return (uint64_t)config_int(CFG_BODY_IDLE_MS);
+		return patience_ms(conn, CFG_BODY_IDLE_MS);
 	case WAIT_WRITE:
 		return HTTP_WRITE_MS;
 	case WAIT_LINGER:
@@ -96,7 +106,7 @@ http__conn_wait(struct http_conn *conn, enum http_wait wait)
 	if (wait == WAIT_NOTHING)
 		loop_timer_stop(conn->timer);
 	else
-		loop_timer_set(conn->timer, wait_ms(wait));
+		loop_timer_set(conn->timer, wait_ms(conn, wait));
 }
 
 /* Slow is allowed, standing still is not. */

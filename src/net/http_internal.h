@@ -22,6 +22,7 @@
 #define HTTP_LINGER_BYTES     ((size_t)4 << 20)
 #define HTTP_WRITE_MS         30000
 #define HTTP_LINGER_MS        2000
+#define HTTP_LEAVING_MS       1000 /* silence in a request, once we leave */
 #define HTTP_PARAMS_MAX       8
 
 struct http_listener {

@@ -216,7 +216,7 @@ is_unused(const struct http_conn *conn)
 	       recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
 }
 
-/* On the loop: no new connections, no idle ones. */
+/* On the loop: no new connections, no idle ones, less patience. */
 static enum err_code
 drain_on_loop(void *arg)
 {
@@ -231,6 +231,8 @@ drain_on_loop(void *arg)
 		next = conn->next;
 		if (is_unused(conn))
 			http__conn_close(conn);
+		else if (conn->wait == WAIT_HEAD || conn->wait == WAIT_BODY)
+			http__conn_wait(conn, conn->wait);
 	}
 	return OK;
 }

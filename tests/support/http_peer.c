@@ -41,7 +41,7 @@ http_peer_server(void)
 void
 http_peer_stop(void)
 {
-	http_server_close(server, 2000);
+	http_server_close(server, 5000);
 	http_server_free(server);
 	server = NULL;
 	loops_stop(2000);

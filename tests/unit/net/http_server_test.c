@@ -791,6 +791,29 @@ a_request_that_came_before_the_end_is_answered(void **state)
 	}
 }
 
+/* A client that stops in the middle of a head or a body. */
+static void
+half_a_request_does_not_hold_the_end_up(void **state)
+{
+	static const char *const halves[] = { "GET /live HTTP/1.1\r\n" H,
+		"POST /echo HTTP/1.1\r\n" H "Content-Length: 10\r\n\r\nhalf" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		uint64_t began;
+		int stuck;
+
+		http_peer_start(&(struct http_options){ .routes = routes });
+		stuck = http_peer_connect();
+		http_peer_sends(stuck, halves[i]);
+		usleep(50000);
+		began = clock_mono_ms();
+		http_peer_stop();
+		assert_true(clock_mono_ms() - began < 4000);
+		close(stuck);
+	}
+}
+
 /* Between the signal and the end of listening: nobody is turned away, and who
  * keeps connections is told to make another. */
 static void
@@ -888,6 +911,7 @@ main(void)
 		cmocka_unit_test(closing_lets_requests_end),
 		cmocka_unit_test(
 		    a_request_that_came_before_the_end_is_answered),
+		cmocka_unit_test(half_a_request_does_not_hold_the_end_up),
 		cmocka_unit_test(
 		    who_leaves_serves_on_and_closes_behind_each_answer),
 		cmocka_unit_test(open_mode_serves_loopback_names_only),
