@@ -27,11 +27,20 @@ only() { # program...
 	plan test
 	has "scripts/bootstrap test"
 	[ "${lines[${#lines[@]} - 1]}" = scripts/run_tests ]
-	local all
-	all=$(sed -n '/^all="/,/"$/p' scripts/run_tests)
+	local all suite file folder
+	all=$(sed -n '/^all="/,/"$/{s/^all=//;p}' scripts/run_tests | tr '"\n' '  ')
 	for suite in unit contract integration lint lua scripts cluster; do
-		[[ $all == *$suite* ]]
 		grep -q "^suite_$suite() {" scripts/run_tests
+	done
+	# typecheck and coverage are of `run_tests ci`.
+	for suite in $(sed -n 's/^suite_\([a-z0-9]*\)() {.*/\1/p' scripts/run_tests); do
+		[[ " typecheck coverage $all " == *" $suite "* ]] || { echo "left out: $suite"; return 1; }
+	done
+	# Files that nothing globs, each in a suite of its folder (`make image-test` is apart).
+	for file in $(git ls-files 'tests/*_test.py' ':!tests/image'); do
+		folder=${file%/*}/
+		awk -v RS='\n}\n' -v folder="$folder" 'index($0, folder)' scripts/run_tests |
+			grep -qw "$(basename "$file" .py)" || { echo "in no suite: $file"; return 1; }
 	done
 }
 
@@ -120,6 +129,35 @@ small_tree() {
 	plan verify
 	has scripts/lint
 	has scripts/typecheck
+}
+
+@test "76, 77: without words every check runs, each by its name" {
+	local script name
+	for script in lint typecheck; do
+		sed -E 's/^(check|lint)_([a-z]+)\(\) \{/\1_\2() { echo "ran \2"; }; old_\2() {/; /^cd /d' \
+			"scripts/$script" >"$BATS_TEST_TMPDIR/$script"
+		run bash "$BATS_TEST_TMPDIR/$script"
+		[ "$status" -eq 0 ]
+		for name in $(sed -nE 's/^(check|lint)_([a-z]+)\(\) \{.*/\2/p' "scripts/$script"); do
+			has "ran $name"
+		done
+	done
+	for name in gcc clang cppcheck lua; do
+		has "ran $name"
+	done
+}
+
+@test "77: what gcc or clang refuses fails the whole" {
+	local name
+	sed 's/^compile() {/compile() { return 1; }; old_compile() {/; /^cd /d' scripts/typecheck >"$BATS_TEST_TMPDIR/typecheck"
+	cp .clang-tidy "$BATS_TEST_TMPDIR"
+	cd "$BATS_TEST_TMPDIR"
+	for name in gcc clang; do
+		command -v "$name" >/dev/null || continue
+		run bash typecheck "$name"
+		[ "$status" -eq 1 ]
+		has "typecheck: strict warnings"
+	done
 }
 
 @test "79: make load-test" {
