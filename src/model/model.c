@@ -109,7 +109,8 @@ static void
 count_cost(const struct price_list *prices, const char *model,
     const char *asked, int64_t prompt_tokens, int64_t completion_tokens)
 {
-	const char *brand = task_self()->brand_id;
+	const struct task *task = task_self();
+	const char *brand = task != NULL ? task->brand_id : "";
 	const char *currency = price_currency(prices);
 	struct price_cost cost;
 
