@@ -48,6 +48,7 @@ def a_wrong_secret_is_named(s3):
     except AssertionError:
         pass  # it listens, but its health is not good
     try:
+        xin.wait_for_url()
         status, body = xin.ask("GET", "/health")
         assert status == 503, body
         assert "STORAGE_SECRET_KEY" in body["checks"]["objects"], body

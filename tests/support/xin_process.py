@@ -91,6 +91,13 @@ class Xin:
             if event.get("for") == self.OWN[self.command] and not self.url:
                 self.url = url
 
+    def wait_for_url(self, wait=30):
+        """It listens; whether it is well is another thing."""
+        until = time.monotonic() + wait
+        while not self.url:
+            assert time.monotonic() < until, "nothing listens: " + "".join(self.logs[-20:])
+            time.sleep(0.05)
+
     def _healthy(self):
         try:
             return self.ask("GET", "/health")[0] == 200
