@@ -93,8 +93,10 @@ function Xin:running()
   return stat ~= nil and stat:match("%) (%a)") ~= "Z"
 end
 
---- The log's events, in order; every line must be a JSON object.
+--- The log's events, in order; every line must be a JSON object. Lines leave the
+--- process some milliseconds after what they tell of.
 function Xin:events(name)
+  socket.sleep(0.02 * M.patience)
   local found = {}
   for line in (M.read(self.log_path) or ""):gmatch("([^\n]*)\n") do
     local event = json.decode(line)
