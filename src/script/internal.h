@@ -266,13 +266,21 @@ json_t *script__json(lua_State *lua, int index, struct script_measure *measure);
 extern const char script__array_key; /* registry: metatable of arrays */
 
 /* run.c */
-extern script_open_fn script__open_bindings;
-enum err_code script__session_open_bare(const char *brand,
-    struct script_generation *gen, const struct script_budget *budget,
-    bool checking, struct script_session **session_out);
 /* Run `entry` in a coroutine under the session's limits. WAITS. */
 enum err_code script__execute(
     struct script_session *session, struct script_run *run);
+/* `words` of a script into run->error, behind its first `place` bytes; what
+ * does not stand in its source is quoted (base/mask.h). */
+void script__keep_words(
+    struct script_run *run, size_t place, const char *words);
+
+/* call.c */
+extern script_open_fn script__open_bindings;
+/* The entry of hooks: the only one whose errors may hold a user's words. */
+int script__call_entry(lua_State *lua);
+enum err_code script__session_open_bare(const char *brand,
+    struct script_generation *gen, const struct script_budget *budget,
+    bool checking, struct script_session **session_out);
 enum err_code script__load(struct script_session *session, const char *file);
 bool script__file_name(
     enum script_kind kind, const char *name, char *out, size_t size);
