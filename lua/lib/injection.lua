@@ -48,7 +48,7 @@ M.override = {
     .. [[|(?:abweichend|entgegen) [^.!?\n]*(?:instruktion|anweisung)|achtung ?- ?stop]]),
   plain("override", [[(?:deine|ihre|diese) neue aufgabe|vorherigen informationen hinter sich|mit einer (?:neuen|weiteren) aufgabe]]
     .. [[|aufgaben aus dem kopf|hilf mir (?:nun|jetzt) mit folgender aufgabe|bei einer weiteren aufgabe]]),
-  plain("override", [[(?:olvid(?:a|e|o|ar)|ignor(?:a|e|ar)|descarta) [^.!?\n]*(?:instrucci|todo |anterior|reglas|contexto)]]),
+  plain("override", [[(?:olvid(?:a|e|o|ar)|ignor(?:a|e|ar)|descarta) [^.!?\n]*(?:instrucci|tod[oa]s? |anterior|reglas|contexto)]]),
   plain("override", [[(?:oublie[rz]?|ignore[rz]?) [^.!?\n]*(?:instructions|consignes|tout ce|pr[ée]c[ée]dent|r[èe]gles)]]),
   plain("override", [[(?:dimentica|ignora|esque[çc]a|ignore) [^.!?\n]*(?:istruzioni|tutto|instru[çc])|zaboravi sve]]),
   plain("override", [[(?:забудь|игнорируй|игнорируйте|забудьте) [^.!?\n]*(?:инструкц|все|всё|предыдущ|правила)]]),
