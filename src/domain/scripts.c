@@ -27,8 +27,9 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	struct script_generation *previous;
-	char tried[65];    /* the last hash that was looked at */
-	uint64_t tried_at; /* wall ms */
+	char tried[65]; /* the last hash that was looked at; "" = no folder */
+	enum err_code gone; /* why there was none */
+	uint64_t tried_at;  /* wall ms */
 	const char *result;
 	json_t *errors; /* of the last attempt */
 	bool pinned;
@@ -188,13 +189,14 @@ folder_gone(enum err_code rc)
 	json_t *errors;
 
 	pthread_mutex_lock(&lock);
-	bool said = strcmp(state.tried, err_name(rc)) == 0;
+	bool said = state.tried[0] == '\0' && state.gone == rc;
+	state.gone = rc;
 	pthread_mutex_unlock(&lock);
 	if (said)
 		return;
 	errors = json_array();
 	json_array_append_new(errors, one_problem("", 0, err_message()));
-	reject(err_name(rc), errors);
+	reject("", errors);
 }
 
 static enum err_code
