@@ -11,7 +11,7 @@
  * (store.c, store_source.c, store_talk.c) has checked arguments, parsed
  * cursors and counted the call before an op runs; the back end translates to
  * its database and keeps the laws of store.h. Every op is required. An op sets
- * its outputs only on success. tests/contract/store_test.c is the law.
+ * its outputs only on success. tests/contract/store_*test.c are the law.
  */
 
 /* Where the next page begins: behind (at, id). The front asks for one item
